@@ -1,0 +1,1 @@
+"""All rules of the ledger: one module per capability, one transaction per call."""

@@ -1,0 +1,108 @@
+"""Providers, models and users known to the ledger."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import tuple_
+from sqlmodel import Session, col, select
+
+from billing_console.errors import NotFound
+from billing_console.i18n import _
+from billing_console.services.ledger import Ledger
+from billing_console.services.session import reading
+from billing_console.text import clean
+from db.schema import Model, Provider, ResourcePool, UserQuota
+from db.statements import insert
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """A provider's id and its name for people."""
+
+    provider_id: str
+    name: str
+
+
+def register(session: Session, ledger: Ledger, pairs: Iterable[tuple[str, str]]) -> None:
+    """Make providers and models known that a record or price names first, each provider with a pool row not yet opened.
+
+    A provider or model seen first in an import is registered (DESIGN.md, section 4).
+    """
+    wanted = set(pairs)
+    known = select(Model.provider_id, Model.model_id).where(
+        tuple_(col(Model.provider_id), col(Model.model_id)).in_(sorted(wanted))
+    )
+    missing = sorted(wanted - {tuple(row) for row in session.exec(known)})
+    if not missing:
+        return
+    register_providers(session, ledger, sorted({provider for provider, _model in missing}))
+    now = ledger.clock()
+    models = [{"provider_id": p, "model_id": m, "name": m, "created_at": now} for p, m in missing]
+    session.execute(insert(session, Model).on_conflict_do_nothing(), models)
+
+
+def register_providers(session: Session, ledger: Ledger, provider_ids: list[str]) -> None:
+    """Make providers known, each with a pool row that is not yet opened; those already known stay as they are."""
+    now = ledger.clock()
+    session.execute(
+        insert(session, Provider).on_conflict_do_nothing(),
+        [{"provider_id": p, "name": p, "created_at": now} for p in provider_ids],
+    )
+    session.execute(
+        insert(session, ResourcePool).on_conflict_do_nothing(),
+        [{"provider_id": p, "total_balance": 0, "used_amount": 0} for p in provider_ids],
+    )
+
+
+def providers(ledger: Ledger) -> tuple[ProviderView, ...]:
+    """List the providers by name."""
+    with reading(ledger.database) as session:
+        rows = session.exec(select(Provider.provider_id, Provider.name).order_by(Provider.name, Provider.provider_id))
+        return tuple(ProviderView(*row) for row in rows)
+
+
+def model_ids(ledger: Ledger, provider_id: str | None = None) -> tuple[str, ...]:
+    """List the model ids of one provider, or of all, each once."""
+    query = select(Model.model_id).distinct().order_by(Model.model_id)
+    if provider_id is not None:
+        query = query.where(Model.provider_id == provider_id)
+    with reading(ledger.database) as session:
+        return tuple(session.exec(query))
+
+
+def user_ids(ledger: Ledger, prefix: str = "", limit: int = 20) -> tuple[str, ...]:
+    """List known users whose id starts with `prefix`, in order of id."""
+    query = select(UserQuota.user_id).order_by(UserQuota.user_id).limit(limit)
+    if prefix:
+        query = query.where(col(UserQuota.user_id).startswith(prefix, autoescape=True))
+    with reading(ledger.database) as session:
+        return tuple(session.exec(query))
+
+
+def require_provider(session: Session, provider_id: str) -> Provider:
+    """Return a provider; raise NotFound with the nearest known id."""
+    found = session.get(Provider, provider_id)
+    if found is None:
+        known = list(session.exec(select(Provider.provider_id)))
+        raise not_found(_("provider"), provider_id, known, _("Add it with: billing-console pools add PROVIDER"))
+    return found
+
+
+def require_model(session: Session, provider_id: str, model_id: str) -> Model:
+    """Return a model of a provider; raise NotFound with the nearest known id."""
+    require_provider(session, provider_id)
+    found = session.get(Model, (provider_id, model_id))
+    if found is None:
+        known = list(session.exec(select(Model.model_id).where(Model.provider_id == provider_id)))
+        raise not_found(_("model"), model_id, known, _("List them with: billing-console models list"))
+    return found
+
+
+def not_found(what: str, wanted: str, known: list[str], hint: str) -> NotFound:
+    """Build the error for something that does not exist, naming what comes nearest."""
+    near = difflib.get_close_matches(wanted, known, n=1)
+    message = _("There is no %(what)s “%(wanted)s”.") % {"what": what, "wanted": clean(wanted)}
+    return NotFound(message, _("Did you mean “%(near)s”?") % {"near": clean(near[0])} if near else hint)

@@ -1,0 +1,116 @@
+"""The balances and statistics that change in the same transaction as the usage that changes them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import bindparam, update
+from sqlmodel import Session
+
+from billing_console.clock import day_of
+from billing_console.services.ledger import Ledger
+from db.schema import DailyCostStat, ResourcePool, UserQuota
+from db.statements import add_to, table_of
+from db.values import CallStatus, UsageType
+
+
+@dataclass(slots=True)
+class Effect:
+    """What one usage record adds to the counters; `cost` in yuan, `calls` 0 for a record that is only priced later."""
+
+    user_id: str | None
+    provider_id: str
+    model_id: str
+    usage_type: str
+    created_at: datetime
+    usage: Decimal
+    cost: Decimal
+    calls: int
+    failures: int
+
+
+def usage_amount(
+    usage_type: str, input_tokens: int, output_tokens: int, total_tokens: int, quantity: Decimal
+) -> Decimal:
+    """Return what totalUsage counts: tokens for text, the quantity for the other types (DESIGN.md, section 4).
+
+    A total of 0, as a gateway that inserts by itself may leave it, stands for input plus output.
+    """
+    if usage_type == UsageType.TEXT_GENERATION:
+        return Decimal(total_tokens or input_tokens + output_tokens)
+    return quantity
+
+
+def effect_of(row: Mapping[str, Any]) -> Effect:
+    """Return what a usage row, given by column name, adds to the counters when it is first counted."""
+    return Effect(
+        user_id=row["user_id"],
+        provider_id=row["provider_id"],
+        model_id=row["model_id"],
+        usage_type=row["usage_type"],
+        created_at=row["created_at"],
+        usage=usage_amount(
+            row["usage_type"], row["input_tokens"], row["output_tokens"], row["total_tokens"], row["quantity"]
+        ),
+        cost=row["cost_amount"] or Decimal(0),
+        calls=1,
+        failures=int(row["status"] == CallStatus.FAILED),
+    )
+
+
+def count(session: Session, ledger: Ledger, effects: Iterable[Effect]) -> None:
+    """Add the effects to quotas, daily statistics and pools: each row once, in key order, the few hot pools last.
+
+    The order keeps concurrent writers free of deadlocks and holds the hot rows for the shortest time.
+    """
+    users: dict[str, Decimal] = defaultdict(Decimal)
+    pools: dict[str, Decimal] = defaultdict(Decimal)
+    days: dict[tuple[Any, ...], list[Any]] = {}
+    for effect in effects:
+        if effect.user_id is not None:
+            users[effect.user_id] += effect.cost
+        pools[effect.provider_id] += effect.cost
+        key = (day_of(effect.created_at, ledger.timezone), effect.provider_id, effect.model_id, effect.usage_type)
+        sums = days.setdefault(key, [Decimal(0), Decimal(0), 0, 0])
+        sums[0] += effect.usage
+        sums[1] += effect.cost
+        sums[2] += effect.calls
+        sums[3] += effect.failures
+    _count_users(session, ledger.clock(), users)
+    _count_days(session, days)
+    _count_pools(session, pools)
+
+
+def _count_users(session: Session, now: datetime, users: dict[str, Decimal]) -> None:
+    if users:
+        statement = add_to(session, UserQuota, ["user_id"], ["used_amount"], ("updated_at",))
+        rows = [
+            {"user_id": user, "used_amount": cost, "created_at": now, "updated_at": now}
+            for user, cost in sorted(users.items())
+        ]
+        session.execute(statement, rows)
+
+
+def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> None:
+    if days:
+        keys = ["stat_date", "provider_id", "model_id", "usage_type"]
+        sums = ["total_usage", "total_cost", "call_count", "failed_count"]
+        rows = [dict(zip(keys + sums, [*key, *values], strict=True)) for key, values in sorted(days.items())]
+        session.execute(add_to(session, DailyCostStat, keys, sums), rows)
+
+
+def _count_pools(session: Session, pools: dict[str, Decimal]) -> None:
+    table = table_of(ResourcePool)
+    statement = (
+        update(table)
+        .where(table.c.provider_id == bindparam("pool"))
+        .values(used_amount=table.c.used_amount + bindparam("cost", type_=table.c.used_amount.type))
+    )
+    rows = [{"pool": provider, "cost": cost} for provider, cost in sorted(pools.items()) if cost]
+    if rows:
+        session.connection().execute(statement, rows)

@@ -1,0 +1,230 @@
+"""Record usage: the facts and every counter they change, in one transaction, each request once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlmodel import Session
+
+from billing_console.errors import InvalidInput
+from billing_console.i18n import _
+from billing_console.money import EXACT, LEDGER_LIMIT, NANO
+from billing_console.services.catalogue import register
+from billing_console.services.counters import count, effect_of
+from billing_console.services.ledger import Ledger
+from billing_console.services.prices import PriceBook, cost_of
+from billing_console.services.session import in_transaction
+from billing_console.text import storable, storable_message
+from db.schema import UsageRecord
+from db.statements import insert, table_of
+from db.values import CallStatus, UsageType
+
+MOST_TOKENS = 10**12
+"""The most tokens one call can carry; far beyond any model, and far from where a day's sum would overflow."""
+
+MOST_QUANTITY = Decimal(10**9)
+QUANTITY_STEP = Decimal("0.000001")
+
+
+@dataclass(slots=True)
+class NewUsage:
+    """One AI call to record; money in yuan, `quantity` in images, characters or seconds by type.
+
+    `input_tokens` include `cached_input_tokens`. Without `cost_amount` the call is billed at the price in force when it
+    was made; a failed call then costs nothing.
+    """
+
+    provider_id: str
+    model_id: str
+    usage_type: UsageType
+    created_at: datetime
+    request_id: str
+    user_id: str | None = None
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int | None = None
+    quantity: Decimal | None = None
+    cost_amount: Decimal | None = None
+    status: CallStatus = CallStatus.SUCCESS
+    error_message: str | None = None
+
+    def validate(self) -> None:
+        """Raise InvalidInput, naming the field, for a call that cannot be recorded."""
+        storable(self.provider_id, "providerId")
+        storable(self.model_id, "modelId")
+        storable(self.request_id, "requestId")
+        if self.user_id is not None:
+            storable(self.user_id, "userId")
+        self._validate_counts()
+        self._validate_cost()
+        if self.created_at.tzinfo is None:
+            raise InvalidInput(_("createdAt has no time zone."), field="createdAt")
+
+    def _validate_counts(self) -> None:
+        for field, tokens in (
+            ("inputTokens", self.input_tokens),
+            ("cachedInputTokens", self.cached_input_tokens),
+            ("outputTokens", self.output_tokens),
+            ("totalTokens", self.total_tokens or 0),
+        ):
+            if not 0 <= tokens <= MOST_TOKENS:
+                raise InvalidInput(
+                    _("%(field)s must be between 0 and %(most)d.") % {"field": field, "most": MOST_TOKENS}, field=field
+                )
+        if self.cached_input_tokens > self.input_tokens:
+            raise InvalidInput(
+                _("cachedInputTokens are part of inputTokens and cannot be more."),
+                _("Add the cached tokens to inputTokens where a provider leaves them out."),
+                field="cachedInputTokens",
+            )
+        if self.quantity is not None and not (
+            self.quantity.is_finite()
+            and 0 <= self.quantity <= MOST_QUANTITY
+            and self.quantity == self.quantity.quantize(QUANTITY_STEP, context=EXACT)
+        ):
+            raise InvalidInput(_("quantity must be 0 or more, with at most 6 decimals."), field="quantity")
+
+    def _validate_cost(self) -> None:
+        cost = self.cost_amount
+        if cost is None:
+            tokens = self.total_tokens or self.input_tokens or self.output_tokens
+            measured = self.usage_type == UsageType.TEXT_GENERATION or self.quantity is not None or tokens
+            if self.status == CallStatus.SUCCESS and not measured:
+                raise InvalidInput(
+                    _("quantity is required: %(type)s is not billed by tokens.") % {"type": self.usage_type},
+                    field="quantity",
+                )
+            return
+        if not cost.is_finite() or cost < 0 or cost > LEDGER_LIMIT:
+            raise InvalidInput(_("costAmount must be 0 or more."), field="costAmount")
+        if cost != cost.quantize(NANO, context=EXACT):
+            raise InvalidInput(_("costAmount has more than 9 decimals."), field="costAmount")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordResult:
+    """What became of a batch; `conflicts` are positions whose request id stands for another call, with the reason."""
+
+    recorded: int
+    duplicates: int
+    conflicts: tuple[tuple[int, str], ...]
+    unpriced: int
+
+
+def record_usage(ledger: Ledger, records: Sequence[NewUsage], *, import_id: int | None = None) -> RecordResult:
+    """Record calls and count them, all in one transaction; a request recorded before is counted once.
+
+    Raises InvalidInput, before anything is written, if one of them cannot be recorded.
+    """
+    for record in records:
+        record.validate()
+    return in_transaction(ledger.database, lambda session: record_usage_in(session, ledger, records, import_id))
+
+
+def record_usage_in(
+    session: Session, ledger: Ledger, records: Sequence[NewUsage], import_id: int | None = None
+) -> RecordResult:
+    """Do the work of `record_usage` inside an open transaction, for validated records."""
+    if not records:
+        return RecordResult(0, 0, (), 0)
+    pairs = {(record.provider_id, record.model_id) for record in records}
+    register(session, ledger, pairs)
+    book = PriceBook(session, pairs)
+    first: dict[tuple[str, str], int] = {}
+    for position, record in enumerate(records):
+        first.setdefault((record.provider_id, record.request_id), position)
+    rows = [_row(records[position], book, import_id) for position in first.values()]
+    written = _insert_new(session, rows)
+    new = [row for row in rows if (row["provider_id"], row["request_id"]) in written]
+    count(session, ledger, map(effect_of, new))
+    repeats = sorted(set(range(len(records))) - {first[key] for key in written})
+    conflicts = _conflicts(session, records, repeats)
+    return RecordResult(
+        recorded=len(new),
+        duplicates=len(repeats) - len(conflicts),
+        conflicts=conflicts,
+        unpriced=sum(row["cost_amount"] is None for row in new),
+    )
+
+
+def _row(record: NewUsage, book: PriceBook, import_id: int | None) -> dict[str, Any]:
+    quantity = record.quantity or Decimal(0)
+    price_id = None
+    cost = record.cost_amount
+    if cost is None and record.status == CallStatus.FAILED:
+        cost = Decimal(0)
+    elif cost is None:
+        price = book.in_force(record.provider_id, record.model_id, record.usage_type, record.created_at)
+        if price is not None:
+            price_id = price.id
+            cost = cost_of(price, record.input_tokens, record.cached_input_tokens, record.output_tokens, quantity)
+    total = record.total_tokens
+    return {
+        "request_id": record.request_id,
+        "user_id": record.user_id,
+        "provider_id": record.provider_id,
+        "model_id": record.model_id,
+        "usage_type": record.usage_type.value,
+        "input_tokens": record.input_tokens,
+        "cached_input_tokens": record.cached_input_tokens,
+        "output_tokens": record.output_tokens,
+        "total_tokens": record.input_tokens + record.output_tokens if total is None else total,
+        "quantity": quantity,
+        "cost_amount": cost,
+        "price_id": price_id,
+        "status": record.status.value,
+        "error_message": None if record.error_message is None else storable_message(record.error_message),
+        "created_at": record.created_at,
+        "import_id": import_id,
+        "counted_by_settler": False,
+    }
+
+
+def _insert_new(session: Session, rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Insert the rows whose request is new, and return the keys of those; the database decides, so no race can."""
+    table = table_of(UsageRecord)
+    statement = insert(session, UsageRecord).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
+    returned = session.connection().execute(statement.returning(table.c.provider_id, table.c.request_id), rows)
+    return {(provider, request) for provider, request in returned}
+
+
+_SAME = ("user_id", "model_id", "usage_type", "input_tokens", "output_tokens", "quantity", "status", "created_at")
+"""What a repeated request must agree in; its cost may differ, since prices and rates change between two sendings."""
+
+
+def _conflicts(session: Session, records: Sequence[NewUsage], repeats: list[int]) -> tuple[tuple[int, str], ...]:
+    found = []
+    for start in range(0, len(repeats), 500):
+        chunk = repeats[start : start + 500]
+        stored = _stored(session, [(records[p].provider_id, records[p].request_id) for p in chunk])
+        for position in chunk:
+            record = records[position]
+            row = stored[record.provider_id, record.request_id]
+            differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
+            if differing:
+                found.append((position, _conflict_reason(record.request_id, differing)))
+    return tuple(found)
+
+
+_EMPTY: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "quantity": Decimal(0)}
+
+
+def _conflict_reason(request_id: str, differing: list[str]) -> str:
+    return _("request id %(id)s was already recorded with other content (%(fields)s)") % {
+        "id": request_id,
+        "fields": ", ".join(differing),
+    }
+
+
+def _stored(session: Session, keys: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    columns = table_of(UsageRecord).c
+    query = select(columns.provider_id, columns.request_id, *(columns[name] for name in _SAME)).where(
+        tuple_(columns.provider_id, columns.request_id).in_(keys)
+    )
+    return {(row.provider_id, row.request_id): dict(row._mapping) for row in session.connection().execute(query)}

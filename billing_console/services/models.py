@@ -1,0 +1,98 @@
+"""Models: what can be called now, and what a person or an empty pool stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from billing_console.services.catalogue import require_model, require_provider
+from billing_console.services.ledger import Ledger
+from billing_console.services.session import in_transaction, reading
+from billing_console.text import storable
+from db.schema import Model, Provider, ResourcePool
+from db.values import ModelStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model and why it may be unavailable: disabled by a person, or suspended with the pool of its provider."""
+
+    provider_id: str
+    provider_name: str
+    model_id: str
+    model_name: str
+    status: ModelStatus
+    disabled_at: datetime | None
+    disabled_by: str | None
+    disabled_reason: str | None
+    suspended_at: datetime | None
+
+
+def list_models(ledger: Ledger, provider_id: str | None = None) -> tuple[ModelView, ...]:
+    """List the models, of one provider or all, by provider name and model id."""
+    query = (
+        select(Model, Provider.name, ResourcePool.suspended_at)
+        .join(Provider, col(Provider.provider_id) == col(Model.provider_id))
+        .join(ResourcePool, col(ResourcePool.provider_id) == col(Model.provider_id))
+        .order_by(Provider.name, Provider.provider_id, Model.model_id)
+    )
+    with reading(ledger.database) as session:
+        if provider_id is not None:
+            require_provider(session, provider_id)
+            query = query.where(Model.provider_id == provider_id)
+        return tuple(_view(*row) for row in session.exec(query))
+
+
+def get_model(ledger: Ledger, provider_id: str, model_id: str) -> ModelView:
+    """Return one model; raise NotFound with the nearest id."""
+    with reading(ledger.database) as session:
+        return _found(session, require_model(session, provider_id, model_id))
+
+
+def set_model_enabled(ledger: Ledger, provider_id: str, model_id: str, enabled: bool, *, reason: str) -> ModelView:
+    """Enable or disable a model by a person's decision, with the reason; what already stands so stays as it is.
+
+    Raises NotFound for an unknown model. The suspension by an empty pool is another fact and is not touched.
+    """
+    reason = storable(reason, "reason", limit=1000)
+
+    def work(session: Session) -> ModelView:
+        model = require_model(session, provider_id, model_id)
+        session.refresh(model, with_for_update=True)
+        if enabled:
+            model.disabled_at = model.disabled_by = model.disabled_reason = None
+        elif model.disabled_at is None:
+            model.disabled_at = ledger.clock()
+            model.disabled_by = ledger.operator
+            model.disabled_reason = reason
+        session.flush()
+        return _found(session, model)
+
+    return in_transaction(ledger.database, work)
+
+
+def _found(session: Session, model: Model) -> ModelView:
+    name = session.get_one(Provider, model.provider_id).name
+    return _view(model, name, session.get_one(ResourcePool, model.provider_id).suspended_at)
+
+
+def _view(model: Model, provider_name: str, suspended_at: datetime | None) -> ModelView:
+    if model.disabled_at is not None:
+        status = ModelStatus.DISABLED
+    elif suspended_at is not None:
+        status = ModelStatus.INSUFFICIENT_FUNDS
+    else:
+        status = ModelStatus.ENABLED
+    return ModelView(
+        provider_id=model.provider_id,
+        provider_name=provider_name,
+        model_id=model.model_id,
+        model_name=model.name,
+        status=status,
+        disabled_at=model.disabled_at,
+        disabled_by=model.disabled_by,
+        disabled_reason=model.disabled_reason,
+        suspended_at=suspended_at,
+    )

@@ -1,0 +1,327 @@
+"""Prices: what usage costs from an instant on, and how the cost of a call comes about."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import func, tuple_
+from sqlmodel import Session, col, select
+
+from billing_console.clock import iso
+from billing_console.errors import Conflict, InvalidInput
+from billing_console.i18n import _
+from billing_console.money import EXACT, LEDGER_LIMIT, NANO, plain, to_nano
+from billing_console.services.catalogue import register
+from billing_console.services.ledger import Ledger
+from billing_console.services.session import in_transaction, reading
+from billing_console.text import clean, storable
+from db.schema import Price, Provider
+from db.values import PriceUnit, UsageType
+
+UNITS: dict[UsageType, tuple[PriceUnit, ...]] = {
+    UsageType.TEXT_GENERATION: (PriceUnit.MILLION_TOKENS,),
+    UsageType.IMAGE_GENERATION: (PriceUnit.IMAGE, PriceUnit.MILLION_TOKENS),
+    UsageType.AUDIO_TTS: (PriceUnit.THOUSAND_CHARACTERS, PriceUnit.MILLION_TOKENS),
+    UsageType.AUDIO_STT: (PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.MILLION_TOKENS),
+    UsageType.VIDEO_GENERATION: (PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.MILLION_TOKENS),
+}
+"""The units each usage type can be billed in, its own first (DESIGN.md, section 4)."""
+
+PER_UNIT = {
+    PriceUnit.MILLION_TOKENS: Decimal(1_000_000),
+    PriceUnit.IMAGE: Decimal(1),
+    PriceUnit.THOUSAND_CHARACTERS: Decimal(1000),
+    PriceUnit.SECOND: Decimal(1),
+    PriceUnit.MINUTE: Decimal(60),
+}
+"""How much of a record's own measure (tokens, images, characters, seconds) one price buys."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrice:
+    """A price to add, in yuan per unit; `unit` None means the type's own, `effective_from` None means now."""
+
+    provider_id: str
+    model_id: str
+    usage_type: UsageType
+    unit: PriceUnit | None
+    input_price: Decimal
+    output_price: Decimal
+    cached_input_price: Decimal | None = None
+    effective_from: datetime | None = None
+    source_currency: str | None = None
+    exchange_rate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceView:
+    """A price version, in yuan per unit; `in_force` tells whether it is the one that holds now."""
+
+    id: int
+    provider_id: str
+    provider_name: str
+    model_id: str
+    usage_type: UsageType
+    unit: PriceUnit
+    input_price: Decimal
+    output_price: Decimal
+    cached_input_price: Decimal | None
+    effective_from: datetime
+    source_currency: str | None
+    exchange_rate: str | None
+    operator: str
+    created_at: datetime
+    in_force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PricesAdded:
+    """How many prices were new, and how many stood there already."""
+
+    added: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """One line of the explanation of a cost: `count` of `kind` at `unit_price` yuan per unit makes `amount` yuan."""
+
+    kind: str
+    count: Decimal
+    unit: PriceUnit
+    unit_price: Decimal
+    amount: Decimal
+
+
+def cost_lines(
+    price: Price | PriceView, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
+) -> tuple[CostLine, ...]:
+    """Explain a cost line by line, unrounded.
+
+    Input tokens include the cached ones; cached tokens without a price of their own cost as much as the others. A unit
+    that is not tokens has one measure, the quantity, so its input and output price add up.
+    """
+    unit = PriceUnit(price.unit)
+    if unit is not PriceUnit.MILLION_TOKENS:
+        parts = [("quantity", quantity, price.input_price + price.output_price)]
+    else:
+        cached_price = price.input_price if price.cached_input_price is None else price.cached_input_price
+        parts = [
+            ("input", Decimal(input_tokens - cached_input_tokens), price.input_price),
+            ("cached_input", Decimal(cached_input_tokens), cached_price),
+            ("output", Decimal(output_tokens), price.output_price),
+        ]
+    return tuple(
+        CostLine(kind, count, unit, each, EXACT.divide(EXACT.multiply(count, each), PER_UNIT[unit]))
+        for kind, count, each in parts
+    )
+
+
+def cost_of(
+    price: Price | PriceView, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
+) -> Decimal:
+    """Return what a call costs in yuan, rounded once, half to even, to 1e-9."""
+    total = Decimal(0)
+    for line in cost_lines(price, input_tokens, cached_input_tokens, output_tokens, quantity):
+        total = EXACT.add(total, line.amount)
+    return to_nano(total)
+
+
+class PriceBook:
+    """All price versions of some models, to find the one in force at an instant."""
+
+    def __init__(self, session: Session, pairs: Iterable[tuple[str, str]]) -> None:
+        """Read the versions of these (provider, model) pairs."""
+        self._versions: dict[tuple[str, str, str], list[Price]] = defaultdict(list)
+        query = (
+            select(Price)
+            .where(tuple_(col(Price.provider_id), col(Price.model_id)).in_(sorted(set(pairs))))
+            .order_by(col(Price.effective_from))
+        )
+        for price in session.exec(query):
+            self._versions[price.provider_id, price.model_id, price.usage_type].append(price)
+
+    def in_force(self, provider_id: str, model_id: str, usage_type: str, at: datetime) -> Price | None:
+        """Return the price that holds at an instant, None while there is none."""
+        versions = self._versions.get((provider_id, model_id, usage_type), [])
+        position = bisect_right(versions, at, key=lambda price: price.effective_from)
+        return versions[position - 1] if position else None
+
+
+def set_price(ledger: Ledger, new: NewPrice) -> PriceView:
+    """Add one price; the same again changes nothing.
+
+    Raises InvalidInput for a price that is not one, Conflict if another price holds from the same instant.
+    """
+
+    def work(session: Session) -> PriceView:
+        return _view(session, _add(session, ledger, new)[0], ledger)
+
+    return in_transaction(ledger.database, work)
+
+
+def add_prices(ledger: Ledger, prices: Sequence[NewPrice]) -> PricesAdded:
+    """Add many prices, all or none; raises as `set_price` does."""
+
+    def work(session: Session) -> PricesAdded:
+        added = sum(_add(session, ledger, new)[1] for new in prices)
+        return PricesAdded(added=added, unchanged=len(prices) - added)
+
+    return in_transaction(ledger.database, work)
+
+
+def _add(session: Session, ledger: Ledger, new: NewPrice) -> tuple[Price, bool]:
+    price = _checked(ledger, new)
+    register(session, ledger, [(price.provider_id, price.model_id)])
+    existing = session.exec(
+        select(Price).where(
+            Price.provider_id == price.provider_id,
+            Price.model_id == price.model_id,
+            Price.usage_type == price.usage_type,
+            Price.effective_from == price.effective_from,
+        )
+    ).first()
+    if existing is None:
+        session.add(price)
+        session.flush()
+        return price, True
+    if _content(existing) != _content(price):
+        raise Conflict(
+            _("%(model)s already has another price from %(instant)s: input %(input)s, output %(output)s.")
+            % {
+                "model": clean(f"{price.provider_id} {price.model_id} {price.usage_type}"),
+                "instant": iso(price.effective_from),
+                "input": plain(existing.input_price),
+                "output": plain(existing.output_price),
+            },
+            _("Prices are never edited; add one that holds from another instant."),
+        )
+    return existing, False
+
+
+def _content(price: Price) -> tuple[object, ...]:
+    return price.unit, price.input_price, price.output_price, price.cached_input_price
+
+
+def _checked(ledger: Ledger, new: NewPrice) -> Price:
+    unit = new.unit or UNITS[new.usage_type][0]
+    if unit not in UNITS[new.usage_type]:
+        raise InvalidInput(
+            _("%(type)s is not billed per %(unit)s.") % {"type": new.usage_type, "unit": unit},
+            _("Use one of: %(units)s.") % {"units": ", ".join(UNITS[new.usage_type])},
+            field="unit",
+        )
+    for name, amount in (
+        ("inputPrice", new.input_price),
+        ("outputPrice", new.output_price),
+        ("cachedInputPrice", new.cached_input_price),
+    ):
+        if amount is not None:
+            check_price(amount, name)
+    now = ledger.clock()
+    return Price(
+        provider_id=storable(new.provider_id, "providerId"),
+        model_id=storable(new.model_id, "modelId"),
+        usage_type=new.usage_type,
+        unit=unit,
+        input_price=new.input_price,
+        output_price=new.output_price,
+        cached_input_price=new.cached_input_price,
+        effective_from=new.effective_from or now,
+        source_currency=new.source_currency,
+        exchange_rate=new.exchange_rate,
+        operator=ledger.operator,
+        created_at=now,
+    )
+
+
+def check_price(amount: Decimal, field: str) -> None:
+    """Refuse a unit price that is negative, finer than 1e-9 yuan or beyond the ledger's range."""
+    if not amount.is_finite() or amount < 0 or amount > LEDGER_LIMIT:
+        raise InvalidInput(_("%(field)s must be 0 or more.") % {"field": field}, field=field)
+    if amount != amount.quantize(NANO, context=EXACT):
+        raise InvalidInput(_("%(field)s has more than 9 decimals.") % {"field": field}, field=field)
+
+
+def list_prices(
+    ledger: Ledger,
+    provider_id: str | None = None,
+    model_id: str | None = None,
+    usage_type: UsageType | None = None,
+    *,
+    at: datetime | None = None,
+    all_versions: bool = False,
+) -> tuple[PriceView, ...]:
+    """List the prices in force (at an instant, default now), or every version, by model and type, newest first."""
+    instant = at or ledger.clock()
+    query = select(Price, Provider.name).join(Provider, col(Provider.provider_id) == col(Price.provider_id))
+    if provider_id is not None:
+        query = query.where(Price.provider_id == provider_id)
+    if model_id is not None:
+        query = query.where(Price.model_id == model_id)
+    if usage_type is not None:
+        query = query.where(Price.usage_type == usage_type)
+    query = query.order_by(
+        col(Price.provider_id), col(Price.model_id), col(Price.usage_type), col(Price.effective_from).desc()
+    )
+    views, seen = [], set()
+    with reading(ledger.database) as session:
+        for price, name in session.exec(query):
+            key = (price.provider_id, price.model_id, price.usage_type)
+            in_force = price.effective_from <= instant and key not in seen
+            if in_force:
+                seen.add(key)
+            if in_force or all_versions:
+                views.append(view_of(price, name, in_force))
+    return tuple(views)
+
+
+def price_by_id(session: Session, price_id: int, now: datetime) -> PriceView:
+    """Return the price version a record was billed at."""
+    price = session.exec(select(Price).where(Price.id == price_id)).one()
+    return _view_at(session, price, now)
+
+
+def _view(session: Session, price: Price, ledger: Ledger) -> PriceView:
+    return _view_at(session, price, ledger.clock())
+
+
+def _view_at(session: Session, price: Price, now: datetime) -> PriceView:
+    newest = session.exec(
+        select(func.max(Price.effective_from)).where(
+            Price.provider_id == price.provider_id,
+            Price.model_id == price.model_id,
+            Price.usage_type == price.usage_type,
+            col(Price.effective_from) <= now,
+        )
+    ).one()
+    name = session.exec(select(Provider.name).where(Provider.provider_id == price.provider_id)).one()
+    return view_of(price, name, newest == price.effective_from)
+
+
+def view_of(price: Price, provider_name: str, in_force: bool) -> PriceView:
+    """Copy a price row into the frozen form that leaves the services."""
+    if price.id is None:
+        raise ValueError("a price has an id once it is stored")
+    return PriceView(
+        id=price.id,
+        provider_id=price.provider_id,
+        provider_name=provider_name,
+        model_id=price.model_id,
+        usage_type=UsageType(price.usage_type),
+        unit=PriceUnit(price.unit),
+        input_price=price.input_price,
+        output_price=price.output_price,
+        cached_input_price=price.cached_input_price,
+        effective_from=price.effective_from,
+        source_currency=price.source_currency,
+        exchange_rate=price.exchange_rate,
+        operator=price.operator,
+        created_at=price.created_at,
+        in_force=in_force,
+    )

@@ -1,0 +1,234 @@
+"""User quotas: grant, take back, and look at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import case
+from sqlmodel import Session, col, select
+
+from billing_console.errors import Conflict, Refused
+from billing_console.i18n import _
+from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
+from billing_console.services.catalogue import not_found
+from billing_console.services.ledger import Ledger
+from billing_console.services.pools import BalanceChange
+from billing_console.services.recharges import new_key
+from billing_console.services.session import in_transaction, reading
+from billing_console.services.usage import UsageRow, recent_usage
+from billing_console.text import clean, storable
+from db.schema import QuotaGrant, UserQuota
+from db.statements import insert
+
+RECENT = 20
+"""How many of a user's newest calls the details show."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaView:
+    """What a user may spend, in yuan; granted and remaining are None for a user who has no quota."""
+
+    user_id: str
+    has_quota: bool
+    granted_amount: Decimal | None
+    used_amount: Decimal
+    remaining_amount: Decimal | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GrantView:
+    """A grant, or what was taken back (negative); amounts in yuan. `replayed` tells that it had been done before."""
+
+    id: int
+    user_id: str
+    amount: Decimal
+    reference: str
+    idempotency_key: str
+    granted_after: Decimal
+    remaining_before: Decimal
+    remaining_after: Decimal
+    operator: str
+    created_at: datetime
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaDetails:
+    """A user's quota, its grants newest first, and the newest calls."""
+
+    quota: QuotaView
+    grants: tuple[GrantView, ...]
+    recent: tuple[UsageRow, ...]
+
+
+def list_quotas(
+    ledger: Ledger, *, search: str = "", only_with_quota: bool = False, limit: int | None = None
+) -> tuple[QuotaView, ...]:
+    """List users whose id contains `search`: the least remaining first, those without a quota last."""
+    quota = UserQuota
+    query = select(quota).order_by(
+        case((col(quota.granted_amount).is_(None), 1), else_=0),
+        (col(quota.granted_amount) - col(quota.used_amount)),
+        col(quota.used_amount).desc(),
+        col(quota.user_id),
+    )
+    if search:
+        query = query.where(col(quota.user_id).icontains(search, autoescape=True))
+    if only_with_quota:
+        query = query.where(col(quota.granted_amount).is_not(None))
+    if limit is not None:
+        query = query.limit(limit)
+    with reading(ledger.database) as session:
+        return tuple(_quota_view(row) for row in session.exec(query))
+
+
+def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
+    """Return a user's quota whole; raise NotFound, with the nearest id, for a user never seen."""
+    with reading(ledger.database) as session:
+        quota = session.get(UserQuota, user_id)
+        if quota is None:
+            known = list(session.exec(select(UserQuota.user_id).limit(50_000)))
+            raise not_found(_("user"), user_id, known, _("List them with: billing-console quotas list"))
+        grants = session.exec(
+            select(QuotaGrant).where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id).desc())
+        )
+        return QuotaDetails(
+            quota=_quota_view(quota),
+            grants=tuple(_grant_view(grant, replayed=False) for grant in grants),
+            recent=recent_usage(session, user_id, RECENT),
+        )
+
+
+def preview_grant(ledger: Ledger, user_id: str, amount: Decimal, *, revoke: bool = False) -> BalanceChange:
+    """Return what a user has left before and after, by the rules of the grant or revocation itself, writing nothing."""
+    check_amount(amount)
+    with reading(ledger.database) as session:
+        quota = session.get(UserQuota, storable(user_id, "userId")) or _new_quota(ledger, user_id)
+        signed = -amount if revoke else amount
+        _require_allowed(ledger, quota, signed)
+        before = _remaining(quota)
+        return BalanceChange(before=before, after=before + signed)
+
+
+def grant_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: str, key: str | None = None) -> GrantView:
+    """Let a user, known or new, spend `amount` yuan more.
+
+    The same key with the same content answers with the first result; with other content it raises Conflict.
+    Raises InvalidInput for an amount that is not positive.
+    """
+    return _change(ledger, user_id, amount, 1, reference, key)
+
+
+def revoke_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: str, key: str | None = None) -> GrantView:
+    """Take `amount` yuan of unused quota back; keys as for `grant_quota`. Raises Refused where so much is not left."""
+    return _change(ledger, user_id, amount, -1, reference, key)
+
+
+def _change(ledger: Ledger, user_id: str, amount: Decimal, sign: int, reference: str, key: str | None) -> GrantView:
+    check_amount(amount)
+    user_id = storable(user_id, "userId")
+    reference = storable(reference, "reference")
+    key = new_key() if key is None else storable(key, "key")
+
+    def work(session: Session) -> GrantView:
+        earlier = session.exec(select(QuotaGrant).where(QuotaGrant.idempotency_key == key)).first()
+        if earlier is not None:
+            return _replay(earlier, (user_id, amount * sign, reference))
+        quota = _lock_quota(session, ledger, user_id)
+        _require_allowed(ledger, quota, amount * sign)
+        quota.granted_amount = (quota.granted_amount or Decimal(0)) + amount * sign
+        quota.updated_at = ledger.clock()
+        grant = QuotaGrant(
+            user_id=user_id,
+            amount=amount * sign,
+            reference=reference,
+            idempotency_key=key,
+            granted_after=quota.granted_amount,
+            remaining_after=_remaining(quota),
+            operator=ledger.operator,
+            created_at=quota.updated_at,
+        )
+        session.add(grant)
+        session.flush()
+        return _grant_view(grant, replayed=False)
+
+    return in_transaction(ledger.database, work)
+
+
+def _lock_quota(session: Session, ledger: Ledger, user_id: str) -> UserQuota:
+    new = _new_quota(ledger, user_id)
+    row = {"user_id": user_id, "used_amount": 0, "created_at": new.created_at, "updated_at": new.updated_at}
+    session.execute(insert(session, UserQuota).on_conflict_do_nothing(), row)
+    return session.exec(select(UserQuota).where(UserQuota.user_id == user_id).with_for_update()).one()
+
+
+def _new_quota(ledger: Ledger, user_id: str) -> UserQuota:
+    now = ledger.clock()
+    return UserQuota(user_id=user_id, used_amount=Decimal(0), created_at=now, updated_at=now)
+
+
+def _remaining(quota: UserQuota) -> Decimal:
+    return (quota.granted_amount or Decimal(0)) - quota.used_amount
+
+
+def _require_allowed(ledger: Ledger, quota: UserQuota, signed: Decimal) -> None:
+    granted = (quota.granted_amount or Decimal(0)) + signed
+    if granted > LEDGER_LIMIT:
+        raise Refused(_("A quota cannot be more than %(limit)s in all.") % {"limit": plain(LEDGER_LIMIT)})
+    if signed < 0 and _remaining(quota) + signed < 0:
+        raise Refused(
+            _("%(user)s has only %(remaining)s left; %(amount)s cannot be taken back.")
+            % {
+                "user": clean(quota.user_id),
+                "remaining": shown_exact(_remaining(quota), symbol=ledger.symbol),
+                "amount": shown_exact(-signed, symbol=ledger.symbol),
+            }
+        )
+
+
+def _replay(earlier: QuotaGrant, content: tuple[str, Decimal, str]) -> GrantView:
+    if (earlier.user_id, earlier.amount, earlier.reference) != content:
+        raise Conflict(
+            _("The key %(key)s already stands for a grant of %(amount)s to %(user)s, reference “%(reference)s”.")
+            % {
+                "key": clean(earlier.idempotency_key),
+                "user": clean(earlier.user_id),
+                "amount": plain(earlier.amount),
+                "reference": clean(earlier.reference),
+            },
+            _("Nothing was changed. Use a new key for another grant."),
+        )
+    return _grant_view(earlier, replayed=True)
+
+
+def _quota_view(quota: UserQuota) -> QuotaView:
+    has_quota = quota.granted_amount is not None
+    return QuotaView(
+        user_id=quota.user_id,
+        has_quota=has_quota,
+        granted_amount=quota.granted_amount,
+        used_amount=quota.used_amount,
+        remaining_amount=_remaining(quota) if has_quota else None,
+        updated_at=quota.updated_at,
+    )
+
+
+def _grant_view(grant: QuotaGrant, *, replayed: bool) -> GrantView:
+    if grant.id is None:
+        raise ValueError("a grant has an id once it is stored")
+    return GrantView(
+        id=grant.id,
+        user_id=grant.user_id,
+        amount=grant.amount,
+        reference=grant.reference,
+        idempotency_key=grant.idempotency_key,
+        granted_after=grant.granted_after,
+        remaining_before=grant.remaining_after - grant.amount,
+        remaining_after=grant.remaining_after,
+        operator=grant.operator,
+        created_at=grant.created_at,
+        replayed=replayed,
+    )

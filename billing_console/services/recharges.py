@@ -1,0 +1,233 @@
+"""Recharge a pool, reverse a recharge, and the history of both."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlmodel import Session, col, select
+
+from billing_console.errors import Conflict, NotFound, Refused
+from billing_console.i18n import _
+from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
+from billing_console.services.catalogue import require_provider
+from billing_console.services.check import apply_check
+from billing_console.services.ledger import Ledger
+from billing_console.services.pools import BalanceChange, lock_pool, unsettled, view_of
+from billing_console.services.session import in_transaction, reading
+from billing_console.text import clean, storable
+from db.schema import Recharge, ResourcePool
+from db.statements import table_of
+
+RECHARGE_DECIMALS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RechargeView:
+    """A recharge, or its reversal (negative); amounts in yuan. `replayed` tells that it had been done before."""
+
+    id: int
+    provider_id: str
+    amount: Decimal
+    reference: str
+    note: str
+    idempotency_key: str
+    reverses_id: int | None
+    reversed_by_id: int | None
+    total_after: Decimal
+    available_before: Decimal
+    available_after: Decimal
+    operator: str
+    created_at: datetime
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a caller asks to be booked, and what a repeated key must agree in."""
+
+    provider_id: str
+    amount: Decimal
+    reference: str
+    note: str
+    idempotency_key: str
+    reverses_id: int | None = None
+
+
+def new_key() -> str:
+    """Return a fresh idempotency key, made when a form opens, so that sending it twice moves money once."""
+    return str(uuid.uuid4())
+
+
+def preview_recharge(ledger: Ledger, provider_id: str, amount: Decimal) -> BalanceChange:
+    """Return the available balance before and after a recharge, by the rules of `recharge`, writing nothing."""
+    check_amount(amount, places=RECHARGE_DECIMALS)
+    with reading(ledger.database) as session:
+        name = require_provider(session, provider_id).name
+        pool = session.get_one(ResourcePool, provider_id)
+        _require_room(pool, amount)
+        before = view_of(ledger, pool, name, unsettled(session, provider_id)).available_balance
+        return BalanceChange(before=before, after=before + amount)
+
+
+def recharge(
+    ledger: Ledger, provider_id: str, amount: Decimal, *, reference: str, key: str | None = None, note: str = ""
+) -> RechargeView:
+    """Pay `amount` yuan into a provider's pool, opening it if need be; alert and suspension are lifted at once.
+
+    The same key with the same content answers with the first result; with other content it raises Conflict.
+    Raises InvalidInput for an amount that is not positive or finer than a cent, NotFound for an unknown provider.
+    """
+    check_amount(amount, places=RECHARGE_DECIMALS)
+    entry = _Entry(
+        provider_id=provider_id,
+        amount=amount,
+        reference=storable(reference, "reference"),
+        note=storable(note, "note", limit=1000, required=False),
+        idempotency_key=new_key() if key is None else storable(key, "key"),
+    )
+
+    def work(session: Session) -> RechargeView:
+        earlier = session.exec(select(Recharge).where(Recharge.idempotency_key == entry.idempotency_key)).first()
+        if earlier is not None:
+            return _replay(session, earlier, entry)
+        pool = lock_pool(session, provider_id)
+        _require_room(pool, amount)
+        return _book(session, ledger, pool, entry)
+
+    return in_transaction(ledger.database, work)
+
+
+def reverse_recharge(ledger: Ledger, recharge_id: int, *, reason: str) -> RechargeView:
+    """Take a recharge back by a new entry that names it, once.
+
+    Raises NotFound for an unknown id, Conflict for one that is reversed or is a reversal itself, Refused where the
+    money is already used.
+    """
+    reason = storable(reason, "reason")
+
+    def work(session: Session) -> RechargeView:
+        original = session.get(Recharge, recharge_id)
+        if original is None:
+            raise NotFound(
+                _("There is no recharge %(id)d.") % {"id": recharge_id},
+                _("List them with: billing-console pools history"),
+            )
+        pool = lock_pool(session, original.provider_id)
+        _require_reversible(session, ledger, pool, original)
+        entry = _Entry(
+            provider_id=original.provider_id,
+            amount=-original.amount,
+            reference=reason,
+            note="",
+            idempotency_key=f"reverse:{recharge_id}",
+            reverses_id=recharge_id,
+        )
+        return _book(session, ledger, pool, entry)
+
+    return in_transaction(ledger.database, work)
+
+
+def _require_room(pool: ResourcePool, amount: Decimal) -> None:
+    if pool.total_balance + amount > LEDGER_LIMIT:
+        raise Refused(
+            _("The pool of %(provider)s cannot hold that much (at most %(limit)s in all).")
+            % {"provider": clean(pool.provider_id), "limit": plain(LEDGER_LIMIT)}
+        )
+
+
+def _require_reversible(session: Session, ledger: Ledger, pool: ResourcePool, original: Recharge) -> None:
+    if original.reverses_id is not None:
+        raise Conflict(_("Recharge %(id)d is a reversal itself.") % {"id": original.id})
+    reversal = session.exec(select(Recharge.id).where(Recharge.reverses_id == original.id)).first()
+    if reversal is not None:
+        raise Conflict(
+            _("Recharge %(id)d was already reversed by %(reversal)d.") % {"id": original.id, "reversal": reversal}
+        )
+    available = view_of(ledger, pool, "", unsettled(session, pool.provider_id)).available_balance
+    if available < original.amount:
+        raise Refused(
+            _("Only %(available)s of the pool is left; taking back %(amount)s would overdraw it.")
+            % {
+                "available": shown_exact(available, symbol=ledger.symbol),
+                "amount": shown_exact(original.amount, symbol=ledger.symbol),
+            }
+        )
+
+
+def _book(session: Session, ledger: Ledger, pool: ResourcePool, entry: _Entry) -> RechargeView:
+    """Write the entry, its effect on the pool and the check of the pool together."""
+    now = ledger.clock()
+    pool.total_balance += entry.amount
+    pool.opened_at = pool.opened_at or now
+    if entry.amount > 0:
+        pool.last_recharge_at = now
+    checked = apply_check(session, ledger, pool)
+    booked = Recharge(
+        **asdict(entry),
+        total_after=pool.total_balance,
+        available_after=checked.pool.available_balance,
+        operator=ledger.operator,
+        created_at=now,
+    )
+    session.add(booked)
+    session.flush()
+    return _view(booked, None, replayed=False)
+
+
+def _replay(session: Session, earlier: Recharge, entry: _Entry) -> RechargeView:
+    if any(getattr(earlier, name) != value for name, value in asdict(entry).items()):
+        raise Conflict(
+            _("The key %(key)s already stands for a recharge of %(provider)s by %(amount)s, reference “%(reference)s”.")
+            % {
+                "key": clean(earlier.idempotency_key),
+                "provider": clean(earlier.provider_id),
+                "amount": plain(earlier.amount),
+                "reference": clean(earlier.reference),
+            },
+            _("Nothing was changed. Use a new key for another recharge."),
+        )
+    reversal = session.exec(select(Recharge.id).where(Recharge.reverses_id == earlier.id)).first()
+    return _view(earlier, reversal, replayed=True)
+
+
+def recharge_history(
+    ledger: Ledger, provider_id: str | None = None, *, limit: int | None = 100
+) -> tuple[RechargeView, ...]:
+    """List recharges and reversals, of one provider or all, newest first; raise NotFound for an unknown provider."""
+    reversal = table_of(Recharge).alias("reversal")
+    query = (
+        select(Recharge, reversal.c.id)
+        .outerjoin(reversal, reversal.c.reverses_id == col(Recharge.id))
+        .order_by(col(Recharge.id).desc())
+    )
+    with reading(ledger.database) as session:
+        if provider_id is not None:
+            require_provider(session, provider_id)
+            query = query.where(Recharge.provider_id == provider_id)
+        if limit is not None:
+            query = query.limit(limit)
+        return tuple(_view(entry, reversed_by, replayed=False) for entry, reversed_by in session.exec(query))
+
+
+def _view(entry: Recharge, reversed_by_id: int | None, *, replayed: bool) -> RechargeView:
+    if entry.id is None:
+        raise ValueError("a recharge has an id once it is stored")
+    return RechargeView(
+        id=entry.id,
+        provider_id=entry.provider_id,
+        amount=entry.amount,
+        reference=entry.reference,
+        note=entry.note,
+        idempotency_key=entry.idempotency_key,
+        reverses_id=entry.reverses_id,
+        reversed_by_id=reversed_by_id,
+        total_after=entry.total_after,
+        available_before=entry.available_after - entry.amount,
+        available_after=entry.available_after,
+        operator=entry.operator,
+        created_at=entry.created_at,
+        replayed=replayed,
+    )

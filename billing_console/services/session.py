@@ -1,0 +1,173 @@
+"""Transactions: read one snapshot, or write with the whole transaction repeated when it lost a race."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlmodel import Session
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from billing_console.errors import BillingError, NotPermitted, Refused, Unavailable
+from billing_console.i18n import _
+from db.engine import LOCK_TIMEOUT_SECONDS, Database, parse_url
+from db.revision import HEAD, REVISIONS
+
+Result = TypeVar("Result")
+
+_RACE_LOST = {"40001", "40P01", "55P03", "23505"}
+"""PostgreSQL: serialization failure, deadlock, lock not available, unique violation (somebody was first)."""
+
+
+def connect(url: str, *, read_only: bool = False, timeout: int = LOCK_TIMEOUT_SECONDS) -> Database:
+    """Open the ledger at `url` and check that its schema is the one this program knows.
+
+    Raises Unavailable, with the next step, for a wrong URL, a missing or damaged database and an older or newer schema.
+    """
+    database = prepare(url, read_only=read_only, timeout=timeout)
+    try:
+        require_schema(database)
+    except BillingError:
+        database.close()
+        raise
+    return database
+
+
+def prepare(
+    url: str, *, read_only: bool = False, create: bool = False, timeout: int = LOCK_TIMEOUT_SECONDS
+) -> Database:
+    """Make ready to open the database at `url` without looking at its schema; raise Unavailable for a wrong URL."""
+    try:
+        return Database(parse_url(url), read_only=read_only, create=create, timeout=timeout)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise Unavailable(
+            _("The database URL is not one this program can open."),
+            _("Use sqlite:////path/to/billing.db or postgresql://user@host/name."),
+        ) from None
+    except ModuleNotFoundError:
+        raise Unavailable(
+            _("PostgreSQL support is not installed."), _("Install it with: pip install 'billing-console[postgres]'")
+        ) from None
+
+
+def require_schema(database: Database) -> None:
+    """Raise Unavailable unless the database's schema is exactly the one this program knows."""
+    found = schema_revision(database)
+    if found is None:
+        raise Unavailable(
+            _("The database %(name)s is not set up.") % {"name": database.label}, _("Run: billing-console init")
+        )
+    if found not in REVISIONS:
+        raise Unavailable(
+            _("The database schema (%(found)s) is newer than this program (%(known)s).")
+            % {"found": found, "known": HEAD},
+            _("Install the newer billing-console."),
+        )
+    if found != HEAD:
+        raise Unavailable(
+            _("The database schema (%(found)s) is older than this program (%(known)s).")
+            % {"found": found, "known": HEAD},
+            _("Run: billing-console upgrade"),
+        )
+
+
+def schema_revision(database: Database) -> str | None:
+    """Return the schema revision of the database, None while it has none."""
+    if database.is_sqlite and not Path(str(database.url.database)).exists():
+        raise Unavailable(
+            _("There is no database at %(name)s.") % {"name": database.label},
+            _("Run: billing-console init, or try the product with: billing-console demo"),
+        )
+    with reading(database) as session:
+        if not inspect(session.connection()).has_table("alembic_version"):
+            return None
+        return session.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[Session]:
+    """Yield a session on one snapshot; raise Unavailable when the database cannot answer."""
+    try:
+        with database.reading() as session:
+            yield session
+    except SQLAlchemyError as error:
+        raise explain(error, database) from error
+
+
+def in_transaction(database: Database, work: Callable[[Session], Result], *, one_snapshot: bool = False) -> Result:
+    """Run `work` in one transaction and commit it; a transaction that lost a race is run again, whole, up to a limit.
+
+    With `one_snapshot` all its queries see the same state, and a row that somebody changes meanwhile makes it lose.
+
+    Raises NotPermitted in read-only mode, Refused when an amount leaves the ledger's range, Unavailable when the
+    database stays locked or cannot be written.
+    """
+    if database.read_only:
+        raise NotPermitted(
+            _("This is a read-only session; nothing was changed."), _("Leave out --read-only to make changes.")
+        )
+
+    def attempt() -> Result:
+        with database.writing(one_snapshot=one_snapshot) as session:
+            return work(session)
+
+    try:
+        return Retrying(
+            retry=retry_if_exception(_lost_race),
+            wait=wait_random_exponential(multiplier=0.01, max=1),
+            stop=stop_after_delay(LOCK_TIMEOUT_SECONDS),
+            reraise=True,
+        )(attempt)
+    except (SQLAlchemyError, OverflowError) as error:
+        raise explain(error, database) from error
+
+
+def _sqlstate(error: BaseException) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
+def _lost_race(error: BaseException) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    said = str(error.orig)
+    return _sqlstate(error) in _RACE_LOST or "UNIQUE constraint failed" in said or "database is locked" in said
+
+
+def explain(error: Exception, database: Database) -> BillingError:
+    """Turn a database error into one sentence for people and the next step; SQL and values never leave here."""
+    said = str(getattr(error, "orig", None) or error)
+    name = {"name": database.label}
+    overflow = isinstance(error, OverflowError) or "integer overflow" in said or _sqlstate(error) == "22003"
+    if overflow or re.search(r"CHECK constraint failed: ck_\w+_form", said):
+        return Refused(_("The amount is beyond the range of the ledger; nothing was changed."))
+    if "database is locked" in said or _sqlstate(error) in _RACE_LOST:
+        return Unavailable(
+            _("The database %(name)s stayed busy; nothing was changed.") % name, _("Try again in a moment.")
+        )
+    if "readonly database" in said or _sqlstate(error) in ("25006", "42501"):
+        return Unavailable(
+            _("The database %(name)s cannot be written.") % name,
+            _("Check the permissions of the file and its directory."),
+        )
+    if "not a database" in said or "malformed" in said or "file is encrypted" in said:
+        return Unavailable(
+            _("The database %(name)s is damaged or not a database.") % name, _("Restore it from a backup.")
+        )
+    if "disk is full" in said or _sqlstate(error) == "53100":
+        return Unavailable(_("The disk is full; nothing was changed."), _("Free some space and try again."))
+    if "unable to open" in said:
+        return Unavailable(_("The database %(name)s cannot be opened.") % name, _("Check its path and permissions."))
+    if "no such table" in said or "no such column" in said or _sqlstate(error) in ("42P01", "42703"):
+        return Unavailable(
+            _("The database %(name)s does not have the expected tables.") % name, _("Run: billing-console upgrade")
+        )
+    reason = said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
+    return Unavailable(
+        _("The database %(name)s did not answer: %(reason)s") % {**name, "reason": reason},
+        _("Check that the server runs and the URL is right."),
+    )

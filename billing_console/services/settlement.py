@@ -1,0 +1,150 @@
+"""Count the usage that others inserted, and price the usage that had no price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Select, delete, func, select, update
+from sqlmodel import Session
+
+from billing_console.services.catalogue import register
+from billing_console.services.counters import count, effect_of
+from billing_console.services.ledger import Ledger
+from billing_console.services.prices import PriceBook, cost_of
+from billing_console.services.session import in_transaction, reading
+from db.schema import UsageOutbox, UsageRecord
+from db.statements import is_sqlite, table_of
+from db.values import CallStatus
+
+BATCH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How many records were counted, and how many of them have no price yet."""
+
+    counted: int
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repriced:
+    """How many records got their price, how many still have none, and the yuan that added."""
+
+    priced: int
+    still_unpriced: int
+    cost: Decimal
+
+
+def settle(ledger: Ledger, limit: int = BATCH) -> Settled:
+    """Count every record in the outbox exactly once, `limit` a transaction, until it is empty (DESIGN.md, 4)."""
+    counted = unpriced = 0
+    while True:
+        batch = in_transaction(ledger.database, lambda session: _settle_batch(session, ledger, limit))
+        counted += batch.counted
+        unpriced += batch.unpriced
+        if batch.counted < limit:
+            return Settled(counted, unpriced)
+
+
+def _settle_batch(session: Session, ledger: Ledger, limit: int) -> Settled:
+    outbox = table_of(UsageOutbox)
+    taken = select(outbox.c.usage_id).order_by(outbox.c.usage_id).limit(limit)
+    if not is_sqlite(session):
+        taken = taken.with_for_update(skip_locked=True)
+    ids = session.connection().execute(
+        delete(outbox).where(outbox.c.usage_id.in_(taken.scalar_subquery())).returning(outbox.c.usage_id)
+    )
+    rows = _rows(session, [row.usage_id for row in ids])
+    if not rows:
+        return Settled(0, 0)
+    pairs = {(row["provider_id"], row["model_id"]) for row in rows}
+    register(session, ledger, pairs)
+    _price(session, PriceBook(session, pairs), [row for row in rows if row["cost_amount"] is None])
+    count(session, ledger, map(effect_of, rows))
+    return Settled(counted=len(rows), unpriced=sum(row["cost_amount"] is None for row in rows))
+
+
+def _rows(session: Session, ids: list[int]) -> list[dict[str, Any]]:
+    table = table_of(UsageRecord)
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(ids), 500):
+        query = select(table).where(table.c.id.in_(ids[start : start + 500]))
+        found += [dict(row._mapping) for row in session.connection().execute(query)]
+    return found
+
+
+def _price(session: Session, book: PriceBook, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fill in the cost of those rows that have a price now, or failed; return these."""
+    table = table_of(UsageRecord)
+    priced = []
+    for row in rows:
+        price = book.in_force(row["provider_id"], row["model_id"], row["usage_type"], row["created_at"])
+        if row["status"] == CallStatus.FAILED:
+            row["cost_amount"] = Decimal(0)
+        elif price is not None:
+            row["price_id"] = price.id
+            row["cost_amount"] = cost_of(
+                price, row["input_tokens"], row["cached_input_tokens"], row["output_tokens"], row["quantity"]
+            )
+        else:
+            continue
+        values = {"cost_amount": row["cost_amount"], "price_id": row["price_id"]}
+        session.connection().execute(update(table).where(table.c.id == row["id"]).values(values))
+        priced.append(row)
+    return priced
+
+
+def reprice(ledger: Ledger, provider_id: str | None = None, model_id: str | None = None) -> Repriced:
+    """Bill the records that had no price when they were recorded, where one now holds for their time."""
+    priced, cost, after = 0, Decimal(0), 0
+    while True:
+        work = partial(_reprice_batch, ledger=ledger, provider_id=provider_id, model_id=model_id, after=after)
+        last, done, added = in_transaction(ledger.database, work)
+        if not last:
+            return Repriced(priced, _unpriced(ledger, provider_id, model_id), cost)
+        priced, cost, after = priced + done, cost + added, last
+
+
+def _reprice_batch(
+    session: Session, ledger: Ledger, provider_id: str | None, model_id: str | None, after: int
+) -> tuple[int, int, Decimal]:
+    """Price one batch of records after an id; return the last id seen (0 at the end), the count and the yuan."""
+    table = table_of(UsageRecord)
+    query = _unpriced_query(select(table), provider_id, model_id).where(table.c.id > after)
+    waiting = select(table_of(UsageOutbox).c.usage_id)
+    query = query.where(table.c.id.not_in(waiting)).order_by(table.c.id).limit(BATCH)
+    if not is_sqlite(session):
+        query = query.with_for_update()
+    rows = [dict(row._mapping) for row in session.connection().execute(query)]
+    if not rows:
+        return 0, 0, Decimal(0)
+    book = PriceBook(session, {(row["provider_id"], row["model_id"]) for row in rows})
+    effects = [replace(effect_of(row), usage=Decimal(0), calls=0, failures=0) for row in _price(session, book, rows)]
+    count(session, ledger, effects)
+    return rows[-1]["id"], len(effects), sum((effect.cost for effect in effects), Decimal(0))
+
+
+def _unpriced(ledger: Ledger, provider_id: str | None, model_id: str | None) -> int:
+    table = table_of(UsageRecord)
+    with reading(ledger.database) as session:
+        query = _unpriced_query(select(func.count()).select_from(table), provider_id, model_id)
+        return int(session.connection().execute(query).scalar_one())
+
+
+def unpriced_count(ledger: Ledger) -> int:
+    """Count the records that have no price yet."""
+    return _unpriced(ledger, None, None)
+
+
+def _unpriced_query(query: Select[Any], provider_id: str | None, model_id: str | None) -> Select[Any]:
+    table = table_of(UsageRecord)
+    query = query.where(table.c.cost_amount.is_(None))
+    if provider_id is not None:
+        query = query.where(table.c.provider_id == provider_id)
+    if model_id is not None:
+        query = query.where(table.c.model_id == model_id)
+    return query

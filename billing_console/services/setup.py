@@ -1,0 +1,97 @@
+"""Create the ledger's schema, or bring an older one up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
+
+from billing_console import clock
+from billing_console.errors import Conflict, Unavailable
+from billing_console.i18n import _
+from billing_console.services.session import explain, prepare, schema_revision
+from db.engine import Database
+from db.revision import HEAD, REVISIONS
+from db.schema import LedgerInfo
+
+DEFAULT_TIMEZONE = "Asia/Shanghai"
+DEFAULT_CURRENCY = "CNY"
+
+
+def init(url: str, *, timezone: str = DEFAULT_TIMEZONE, currency: str = DEFAULT_CURRENCY, demo: bool = False) -> None:
+    """Create an empty ledger at `url`, its file readable by its owner alone.
+
+    Raises Conflict if there is one already, Unavailable if the place cannot be used.
+    """
+    clock.zone(timezone)
+    database = prepare(url, create=True)
+    try:
+        if database.is_sqlite:
+            _make_room(Path(str(database.url.database)))
+        if schema_revision(database) is not None:
+            raise Conflict(_("The database %(name)s is already set up.") % {"name": database.label})
+        facts = {"business_timezone": timezone, "currency": currency, "demo": "true" if demo else "false"}
+        _migrate(database, facts)
+    finally:
+        database.close()
+
+
+def upgrade(url: str) -> tuple[str, str]:
+    """Bring the schema at `url` to this program's revision; return the revision before and after.
+
+    Raises Unavailable for a database that is not set up or newer than this program.
+    """
+    database = prepare(url)
+    try:
+        found = schema_revision(database)
+        if found is None:
+            raise Unavailable(
+                _("The database %(name)s is not set up.") % {"name": database.label}, _("Run: billing-console init")
+            )
+        if found not in REVISIONS:
+            raise Unavailable(
+                _("The database schema (%(found)s) is newer than this program (%(known)s).")
+                % {"found": found, "known": HEAD},
+                _("Install the newer billing-console."),
+            )
+        if found != HEAD:
+            _migrate(database, {})
+        return found, HEAD
+    finally:
+        database.close()
+
+
+def _make_room(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            _("%(path)s cannot be created: %(reason)s") % {"path": path, "reason": error.strerror},
+            _("Choose another place with --database."),
+        ) from error
+
+
+def _migrate(database: Database, facts: dict[str, str]) -> None:
+    """Run all migrations in one transaction, so that a kill leaves the old schema whole."""
+    from alembic import command
+    from alembic.config import Config
+
+    import db.migrations
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(db.migrations.__path__[0])).replace("%", "%%"))
+    try:
+        with database.writing() as session:
+            config.attributes["connection"] = session.connection()
+            command.upgrade(config, "head")
+            _write_facts(session, facts)
+    except SQLAlchemyError as error:
+        raise explain(error, database) from error
+
+
+def _write_facts(session: Session, facts: dict[str, str]) -> None:
+    if facts:
+        created = {"created_at": clock.iso(clock.now())}
+        session.add_all([LedgerInfo(name=name, value=value) for name, value in (facts | created).items()])

@@ -1,0 +1,209 @@
+"""Pages of usage records by index seeks alone, whatever the filter, on both engines.
+
+Every filter is answered from one of three index orders. A filter that skips a middle column of its index is split into
+one branch per (provider, model) pair, merged newest first: each branch is then a seek, where a scan would pass over
+millions of rows to find a rare match.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    literal_column,
+    select,
+    text,
+    true,
+    tuple_,
+    union,
+    union_all,
+    values,
+)
+from sqlalchemy import column as sa_column
+from sqlalchemy.types import Text
+from sqlmodel import Session
+
+from billing_console.errors import InvalidInput
+from billing_console.i18n import _
+from db.schema import DailyCostStat, Model, UsageOutbox, UsageRecord
+from db.statements import is_sqlite, table_of
+from db.values import CallStatus, UsageType
+
+RECORDS = table_of(UsageRecord)
+
+BRANCHES = 400
+"""Branches in one statement; SQLite refuses more than 500."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Which usage records to look at; None means any, times are instants in UTC, `end` is excluded."""
+
+    user_id: str | None = None
+    provider_id: str | None = None
+    model_id: str | None = None
+    usage_type: UsageType | None = None
+    status: CallStatus | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the order by time and id."""
+
+    created_at: datetime
+    id: int
+
+    def encode(self) -> str:
+        """Spell the position as an opaque cursor."""
+        raw = f"{self.created_at.astimezone(UTC).isoformat()}|{self.id}"
+        return base64.urlsafe_b64encode(raw.encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, cursor: str) -> Position:
+        """Read a cursor back; raise InvalidInput for anything else."""
+        try:
+            raw = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+            instant, _bar, number = raw.partition("|")
+            created_at = datetime.fromisoformat(instant)
+            if created_at.tzinfo is None:
+                raise ValueError
+            return cls(created_at, int(number))
+        except (ValueError, binascii.Error, UnicodeError):
+            raise InvalidInput(
+                _("“%(cursor)s” is not a cursor of this list.") % {"cursor": cursor[:60]}, field="after"
+            ) from None
+
+
+def page_rows(
+    session: Session, chosen: UsageFilter, limit: int, after: Position | None, oldest_first: bool
+) -> list[Row[Any]]:
+    """Return up to `limit` rows that match, in order, after a position."""
+    rest = [*_residual(chosen), *_time_range(chosen, after, oldest_first)]
+    pairs = _pairs(session, chosen)
+    if pairs is None:
+        query = select(RECORDS).where(*_seek(chosen), *rest)
+        return list(session.connection().execute(query.order_by(*_order(RECORDS.c, oldest_first)).limit(limit)))
+    rows: list[Row[Any]] = []
+    for start in range(0, len(pairs), BRANCHES):
+        chunk = pairs[start : start + BRANCHES]
+        merged = _merged_sqlite if is_sqlite(session) else _merged_postgresql
+        rows += session.connection().execute(merged(chosen, chunk, rest, limit, oldest_first))
+    rows.sort(key=lambda row: (row.created_at, row.id), reverse=not oldest_first)
+    return rows[:limit]
+
+
+def matching(session: Session, chosen: UsageFilter, most: int) -> Select[Any]:
+    """Return a query for up to `most` matching rows, unordered, for capped totals."""
+    rest = [*_residual(chosen), *_time_range(chosen, None, False)]
+    pairs = _pairs(session, chosen)
+    seek = _seek(chosen)
+    if pairs is not None and chosen.user_id is not None:
+        seek.append(tuple_(RECORDS.c.provider_id, RECORDS.c.model_id).in_(pairs))
+    return select(RECORDS).where(*seek, *rest).limit(most)
+
+
+def _seek(chosen: UsageFilter) -> list[ColumnElement[bool]]:
+    wanted = {"user_id": chosen.user_id, "provider_id": chosen.provider_id, "model_id": chosen.model_id}
+    return [RECORDS.c[name] == value for name, value in wanted.items() if value is not None]
+
+
+def _residual(chosen: UsageFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if chosen.usage_type is not None:
+        conditions.append(RECORDS.c.usage_type == chosen.usage_type.value)
+    if chosen.status is not None:
+        # Spelled out, not bound: only a literal lets the planner choose the partial indexes of failed calls.
+        conditions.append(RECORDS.c.status == literal_column(f"'{chosen.status.value}'"))
+    return conditions
+
+
+def _time_range(chosen: UsageFilter, after: Position | None, oldest_first: bool) -> list[ColumnElement[bool]]:
+    """Bound the time; the bound that a position implies is left out, since SQLite would use only one of them."""
+    created_at = RECORDS.c.created_at
+    conditions: list[ColumnElement[bool]] = []
+    if chosen.start is not None and not (after and oldest_first):
+        conditions.append(created_at >= chosen.start)
+    if chosen.end is not None and not (after and not oldest_first):
+        conditions.append(created_at < chosen.end)
+    if after is not None:
+        place = tuple_(created_at, RECORDS.c.id)
+        edge = (after.created_at, after.id)
+        conditions.append(place > edge if oldest_first else place < edge)
+    return conditions
+
+
+def _order(columns: Any, oldest_first: bool) -> tuple[Any, Any]:
+    if oldest_first:
+        return columns.created_at.asc(), columns.id.asc()
+    return columns.created_at.desc(), columns.id.desc()
+
+
+def _pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] | None:
+    """Return the (provider, model) pairs to merge over, or None where one index seek answers the filter."""
+    whole_pair = chosen.provider_id is not None and chosen.model_id is not None
+    unfiltered = (chosen.user_id, chosen.provider_id, chosen.model_id, chosen.usage_type) == (None,) * 4
+    if whole_pair or unfiltered:
+        return None
+    stats, models, outbox = table_of(DailyCostStat).c, table_of(Model).c, table_of(UsageOutbox).c
+    if chosen.usage_type is None:
+        known = select(models.provider_id, models.model_id)
+    else:
+        known = select(stats.provider_id, stats.model_id).where(stats.usage_type == chosen.usage_type.value)
+    waiting = select(RECORDS.c.provider_id, RECORDS.c.model_id).join(
+        table_of(UsageOutbox), outbox.usage_id == RECORDS.c.id
+    )
+    every = union(known, waiting).subquery()
+    query = select(every.c.provider_id, every.c.model_id)
+    if chosen.provider_id is not None:
+        query = query.where(every.c.provider_id == chosen.provider_id)
+    if chosen.model_id is not None:
+        query = query.where(every.c.model_id == chosen.model_id)
+    return [(provider, model) for provider, model in session.connection().execute(query)]
+
+
+def _merged_sqlite(
+    chosen: UsageFilter, pairs: list[tuple[str, str]], rest: list[ColumnElement[bool]], limit: int, oldest_first: bool
+) -> Any:
+    """Merge the branches as a UNION ALL under one ORDER BY, which SQLite streams from the branches' indexes."""
+    user = [] if chosen.user_id is None else [RECORDS.c.user_id == chosen.user_id]
+    branches = [
+        select(RECORDS).where(*user, RECORDS.c.provider_id == provider, RECORDS.c.model_id == model, *rest)
+        for provider, model in pairs
+    ]
+    merged = union_all(*branches)
+    direction = "ASC" if oldest_first else "DESC"
+    return merged.order_by(text(f"created_at {direction}"), text(f"id {direction}")).limit(limit)
+
+
+def _merged_postgresql(
+    chosen: UsageFilter, pairs: list[tuple[str, str]], rest: list[ColumnElement[bool]], limit: int, oldest_first: bool
+) -> Any:
+    """Take each branch's first keys with LATERAL, so that the planner plans one branch, not one per pair."""
+    pair = values(sa_column("provider_id", Text), sa_column("model_id", Text), name="pair").data(pairs)
+    user = [] if chosen.user_id is None else [RECORDS.c.user_id == chosen.user_id]
+    branch = (
+        select(RECORDS.c.id, RECORDS.c.created_at)
+        .where(*user, RECORDS.c.provider_id == pair.c.provider_id, RECORDS.c.model_id == pair.c.model_id, *rest)
+        .order_by(*_order(RECORDS.c, oldest_first))
+        .limit(limit)
+        .lateral("branch")
+    )
+    keys = (
+        select(branch.c.id, branch.c.created_at)
+        .select_from(pair.join(branch, true()))
+        .order_by(*_order(branch.c, oldest_first))
+        .limit(limit)
+        .subquery("keys")
+    )
+    same = and_(RECORDS.c.id == keys.c.id, RECORDS.c.created_at == keys.c.created_at)
+    return select(RECORDS).join(keys, same).order_by(*_order(RECORDS.c, oldest_first))

@@ -1,0 +1,92 @@
+"""The boundary where text from outside becomes safe to show (DESIGN.md, section 9)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from billing_console.errors import InvalidInput
+from billing_console.i18n import _
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_JOINERS = {"\u200d", "\ufe0f"}
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")
+
+
+def clean(text: str) -> str:
+    """Make control characters, bidi marks, surrogates and other invisible characters visible, as \\x1b or \\u202e.
+
+    Joiners inside emoji are dropped instead: terminals disagree on their width, which would break alignment.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if character in _JOINERS:
+        return ""
+    if unicodedata.category(character) not in _INVISIBLE:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """Clean text for a table cell, cut to `limit` characters before anything expensive is done with it."""
+    cleaned = clean(text[: limit + 1])
+    return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
+
+
+def storable(text: str, field: str, *, limit: int = 200, required: bool = True) -> str:
+    """Return text that every database can hold, trimmed; raise InvalidInput naming the field if it cannot be.
+
+    NUL and lone surrogates cannot be stored in PostgreSQL, so they are refused everywhere alike.
+    """
+    trimmed = text.strip()
+    if required and not trimmed:
+        raise InvalidInput(_("%(field)s is required.") % {"field": field}, field=field)
+    if len(trimmed) > limit:
+        raise InvalidInput(
+            _("%(field)s is longer than %(limit)d characters.") % {"field": field, "limit": limit}, field=field
+        )
+    if _UNSTORABLE.search(trimmed):
+        raise InvalidInput(_("%(field)s holds a character that cannot be stored.") % {"field": field}, field=field)
+    return trimmed
+
+
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def storable_message(text: str, limit: int = 4000) -> str:
+    """Return an error message as every database can hold it; what cannot be stored is replaced, not refused."""
+    return _UNSTORABLE.sub("\ufffd", text[:limit])
+
+
+_JSON_UNSAFE = re.compile(
+    r"[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Write JSON in which invisible and control characters are escaped, everything else is readable."""
+    encoded = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _JSON_UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", encoded)
+
+
+def inert_cell(value: str) -> str:
+    """Prefix a text cell that a spreadsheet would run as a formula with an apostrophe (OWASP, CSV injection)."""
+    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """Write one CSV line; text is made visible and inert, numbers stay numbers."""
+    buffer = io.StringIO()
+    cells = [inert_cell(clean(value)) if isinstance(value, str) else value for value in values]
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()

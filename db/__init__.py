@@ -1,0 +1,1 @@
+"""Schema, column types, engine and migrations of the ledger; no rules live here."""

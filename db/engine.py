@@ -1,0 +1,120 @@
+"""How the ledger's database is opened: SQLite set up for money, or PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import QueuePool
+from sqlmodel import Session
+
+WAL_SAFE = (3, 51, 3)
+"""First SQLite release without the WAL-reset bug, in which a concurrent write and checkpoint may corrupt the file."""
+
+LOCK_TIMEOUT_SECONDS = 30
+
+
+class Database:
+    """One open ledger; hands out sessions that read one snapshot or write in one transaction."""
+
+    def __init__(
+        self, url: URL, *, read_only: bool = False, create: bool = False, timeout: int = LOCK_TIMEOUT_SECONDS
+    ) -> None:
+        """Prepare to open `url`; nothing is connected before the first session. Waits `timeout` seconds for locks."""
+        self.url = url
+        self.read_only = read_only
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.engine = _sqlite(url, read_only, create, timeout) if self.is_sqlite else _postgresql(url, timeout)
+        self._reading = self.engine.execution_options(**_reading_options(self.is_sqlite))
+        self._writing = self.engine.execution_options(ledger_write=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Yield a session in which every query sees the same snapshot."""
+        with self._reading.connect() as connection, connection.begin(), Session(bind=connection) as session:
+            yield session
+
+    @contextmanager
+    def writing(self, *, one_snapshot: bool = False) -> Iterator[Session]:
+        """Yield a session that holds the write lock from its first statement (SQLite), committed at the end.
+
+        With `one_snapshot` PostgreSQL too shows all its queries the same state.
+        """
+        writing = self._writing
+        if one_snapshot and not self.is_sqlite:
+            writing = writing.execution_options(isolation_level="REPEATABLE READ")
+        with writing.connect() as connection, connection.begin(), Session(bind=connection) as session:
+            yield session
+            session.flush()
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+    @property
+    def label(self) -> str:
+        """Name the database for people, without a password."""
+        return str(self.url.database) if self.is_sqlite else self.url.render_as_string(hide_password=True)
+
+
+def parse_url(text: str) -> URL:
+    """Read a database URL; PostgreSQL always goes through psycopg 3. Raises ValueError or ArgumentError."""
+    url = make_url(text)
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
+        return url.set(database=str(Path(str(url.database)).expanduser().absolute()))
+    raise ValueError(text)
+
+
+def _reading_options(is_sqlite: bool) -> dict[str, object]:
+    if is_sqlite:
+        return {}
+    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _sqlite(url: URL, read_only: bool, create: bool, timeout: int) -> Engine:
+    mode = "ro" if read_only else "rwc" if create else "rw"
+    uri = f"file:{quote(str(url.database))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
+        try:
+            _prepare_sqlite(connection, read_only)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=8)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool) -> None:
+    """Choose the journal so that an acknowledged write survives a crash and the file is never corrupted."""
+    journal, synchronous = ("wal", "FULL") if sqlite3.sqlite_version_info >= WAL_SAFE else ("delete", "EXTRA")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    (current,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if current != journal and not read_only:
+        connection.execute(f"PRAGMA journal_mode = {journal}")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once for a write: a lock asked for later fails instead of waiting."""
+    immediate = connection.get_execution_options().get("ledger_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _postgresql(url: URL, timeout: int) -> Engine:
+    options = f"-c timezone=UTC -c lock_timeout={timeout}s -c idle_in_transaction_session_timeout=5min"
+    arguments = {"application_name": "billing-console", "connect_timeout": min(timeout, 10), "options": options}
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8)

@@ -1,0 +1,6 @@
+"""The schema revisions this program knows, oldest first; light, so that the version check needs no Alembic."""
+
+from __future__ import annotations
+
+REVISIONS = ("0001",)
+HEAD = REVISIONS[-1]

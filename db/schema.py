@@ -1,0 +1,276 @@
+"""The tables of the ledger on natural text keys; times are UTC, money is yuan.
+
+What differs by engine (the indexes of usage_records, triggers, SQLite's stricter checks) is in the migrations.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
+from sqlmodel import BigInteger, Column, Field, Integer, SQLModel
+
+from db.types import Money, Percent, Quantity
+from db.values import AlertLevel, AlertType, CallStatus, PriceUnit, UsageType
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""A 64-bit key that is SQLite's rowid there."""
+
+
+def one_of(column: str, values: type[StrEnum]) -> str:
+    """Spell the CHECK that keeps a column within its vocabulary."""
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
+
+
+class LedgerInfo(SQLModel, table=True):
+    """Facts about the ledger itself: currency, business time zone, whether it is a demo."""
+
+    __tablename__ = "ledger_info"
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    value: str = Field(sa_type=Text)
+
+
+class Provider(SQLModel, table=True):
+    """An upstream AI provider."""
+
+    __tablename__ = "providers"
+
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class Model(SQLModel, table=True):
+    """A model of a provider; `disabled_at` is a person's decision and is never written by the pool check."""
+
+    __tablename__ = "models"
+    __table_args__ = (ForeignKeyConstraint(["provider_id"], ["providers.provider_id"]),)
+
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    model_id: str = Field(primary_key=True, sa_type=Text)
+    name: str = Field(sa_type=Text)
+    disabled_at: datetime | None = None
+    disabled_by: str | None = Field(default=None, sa_type=Text)
+    disabled_reason: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime
+
+
+class Price(SQLModel, table=True):
+    """What one unit of usage of a model costs from `effective_from` on; added, never edited."""
+
+    __tablename__ = "prices"
+    __table_args__ = (
+        ForeignKeyConstraint(["provider_id", "model_id"], ["models.provider_id", "models.model_id"]),
+        UniqueConstraint("provider_id", "model_id", "usage_type", "effective_from", name="uq_prices_effective"),
+        CheckConstraint(one_of("usage_type", UsageType), name="ck_prices_usage_type"),
+        CheckConstraint(one_of("unit", PriceUnit), name="ck_prices_unit"),
+        CheckConstraint(
+            "input_price >= 0 AND output_price >= 0 AND (cached_input_price IS NULL OR cached_input_price >= 0)",
+            name="ck_prices_not_negative",
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    provider_id: str = Field(sa_type=Text)
+    model_id: str = Field(sa_type=Text)
+    usage_type: str = Field(sa_type=Text)
+    unit: str = Field(sa_type=Text)
+    input_price: Decimal = Field(sa_type=Money)
+    output_price: Decimal = Field(sa_type=Money)
+    cached_input_price: Decimal | None = Field(default=None, sa_type=Money)
+    effective_from: datetime
+    source_currency: str | None = Field(default=None, sa_type=Text)
+    exchange_rate: str | None = Field(default=None, sa_type=Text)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class UsageImport(SQLModel, table=True):
+    """One run of `usage import`, with the stated exchange rate its costs were converted at."""
+
+    __tablename__ = "usage_imports"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    file_name: str = Field(sa_type=Text)
+    source_currency: str | None = Field(default=None, sa_type=Text)
+    exchange_rate: str | None = Field(default=None, sa_type=Text)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class UsageRecord(SQLModel, table=True):
+    """One AI call; append-only.
+
+    `cost_amount` is NULL while the call has no price, and only such a row may be completed. `counted_by_settler` is
+    true for rows that others insert: the trigger puts their ids into `usage_outbox`. No foreign keys, so that a gateway
+    can insert before its model is registered, and no lock on other tables is taken per call.
+    """
+
+    __tablename__ = "usage_records"
+    __table_args__ = (
+        UniqueConstraint("provider_id", "request_id", name="uq_usage_records_request"),
+        CheckConstraint(one_of("usage_type", UsageType), name="ck_usage_records_usage_type"),
+        CheckConstraint(one_of("status", CallStatus), name="ck_usage_records_status"),
+        CheckConstraint(
+            "input_tokens >= 0 AND cached_input_tokens >= 0 AND output_tokens >= 0 AND total_tokens >= 0"
+            " AND quantity >= 0 AND cached_input_tokens <= input_tokens AND (cost_amount IS NULL OR cost_amount >= 0)",
+            name="ck_usage_records_not_negative",
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    request_id: str = Field(sa_type=Text)
+    user_id: str | None = Field(default=None, sa_type=Text)
+    provider_id: str = Field(sa_type=Text)
+    model_id: str = Field(sa_type=Text)
+    usage_type: str = Field(sa_type=Text)
+    input_tokens: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    cached_input_tokens: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    output_tokens: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    total_tokens: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    quantity: Decimal = Field(default=Decimal(0), sa_column=Column(Quantity, nullable=False, server_default=text("0")))
+    cost_amount: Decimal | None = Field(default=None, sa_type=Money)
+    price_id: int | None = Field(default=None, sa_type=BigInteger)
+    status: str = Field(sa_type=Text)
+    error_message: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime
+    import_id: int | None = Field(default=None, sa_type=BigInteger)
+    counted_by_settler: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
+
+
+class UsageOutbox(SQLModel, table=True):
+    """Ids of usage records that are in no counter yet; filled by a trigger, emptied by the settler."""
+
+    __tablename__ = "usage_outbox"
+
+    usage_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+
+
+class DailyCostStat(SQLModel, table=True):
+    """Usage of one business day by provider, model and type; changes with the fact that changes it."""
+
+    __tablename__ = "daily_cost_stats"
+
+    stat_date: date = Field(primary_key=True)
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    model_id: str = Field(primary_key=True, sa_type=Text)
+    usage_type: str = Field(primary_key=True, sa_type=Text)
+    total_usage: Decimal = Field(sa_type=Quantity)
+    total_cost: Decimal = Field(sa_type=Money)
+    call_count: int = Field(sa_type=BigInteger)
+    failed_count: int = Field(sa_type=BigInteger)
+
+
+class ResourcePool(SQLModel, table=True):
+    """The prepaid balance at a provider; the row exists for every provider so that its use is counted from the start.
+
+    `opened_at` is NULL while the provider has no pool. `suspended_at` is written by the pool check alone and suspends
+    all models of the provider.
+    """
+
+    __tablename__ = "resource_pools"
+    __table_args__ = (ForeignKeyConstraint(["provider_id"], ["providers.provider_id"]),)
+
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    opened_at: datetime | None = None
+    total_balance: Decimal = Field(default=Decimal(0), sa_type=Money)
+    used_amount: Decimal = Field(default=Decimal(0), sa_type=Money)
+    low_threshold: Decimal | None = Field(default=None, sa_type=Percent)
+    suspended_at: datetime | None = None
+    last_recharge_at: datetime | None = None
+    last_check_at: datetime | None = None
+
+
+class Recharge(SQLModel, table=True):
+    """Money paid into a pool, or its reversal (negative, naming the recharge it reverses); append-only."""
+
+    __tablename__ = "recharges"
+    __table_args__ = (
+        ForeignKeyConstraint(["provider_id"], ["providers.provider_id"]),
+        ForeignKeyConstraint(["reverses_id"], ["recharges.id"]),
+        UniqueConstraint("idempotency_key", name="uq_recharges_key"),
+        UniqueConstraint("reverses_id", name="uq_recharges_reverses"),
+        CheckConstraint("(amount > 0) = (reverses_id IS NULL) AND amount <> 0", name="ck_recharges_sign"),
+        Index("ix_recharges_provider", "provider_id", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    provider_id: str = Field(sa_type=Text)
+    amount: Decimal = Field(sa_type=Money)
+    reference: str = Field(sa_type=Text)
+    note: str = Field(default="", sa_type=Text)
+    idempotency_key: str = Field(sa_type=Text)
+    reverses_id: int | None = Field(default=None, sa_type=BigInteger)
+    total_after: Decimal = Field(sa_type=Money)
+    available_after: Decimal = Field(sa_type=Money)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class BalanceAlert(SQLModel, table=True):
+    """A warning about a pool from the check that raised it to the one that resolved it; at most one is open a pool."""
+
+    __tablename__ = "balance_alerts"
+    __table_args__ = (
+        ForeignKeyConstraint(["provider_id"], ["resource_pools.provider_id"]),
+        CheckConstraint(one_of("alert_type", AlertType), name="ck_balance_alerts_type"),
+        CheckConstraint(one_of("alert_level", AlertLevel), name="ck_balance_alerts_level"),
+        Index(
+            "uq_balance_alerts_open",
+            "provider_id",
+            unique=True,
+            sqlite_where=text("resolved_at IS NULL"),
+            postgresql_where=text("resolved_at IS NULL"),
+        ),
+        Index("ix_balance_alerts_created", "created_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    provider_id: str = Field(sa_type=Text)
+    alert_type: str = Field(sa_type=Text)
+    alert_level: str = Field(sa_type=Text)
+    balance_percentage: Decimal = Field(sa_type=Percent)
+    available_balance: Decimal = Field(sa_type=Money)
+    created_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None = None
+
+
+class UserQuota(SQLModel, table=True):
+    """What a user may spend; the row exists for every user seen so that use is counted from the start.
+
+    `granted_amount` is NULL while the user has no quota.
+    """
+
+    __tablename__ = "user_quotas"
+
+    user_id: str = Field(primary_key=True, sa_type=Text)
+    granted_amount: Decimal | None = Field(default=None, sa_type=Money)
+    used_amount: Decimal = Field(default=Decimal(0), sa_type=Money)
+    created_at: datetime
+    updated_at: datetime
+
+
+class QuotaGrant(SQLModel, table=True):
+    """Quota given to a user, or taken back (negative); append-only."""
+
+    __tablename__ = "quota_grants"
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id"], ["user_quotas.user_id"]),
+        UniqueConstraint("idempotency_key", name="uq_quota_grants_key"),
+        CheckConstraint("amount <> 0", name="ck_quota_grants_sign"),
+        Index("ix_quota_grants_user", "user_id", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    user_id: str = Field(sa_type=Text)
+    amount: Decimal = Field(sa_type=Money)
+    reference: str = Field(sa_type=Text)
+    idempotency_key: str = Field(sa_type=Text)
+    granted_after: Decimal = Field(sa_type=Money)
+    remaining_after: Decimal = Field(sa_type=Money)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime

@@ -1,0 +1,62 @@
+"""The closed vocabularies of the ledger, as the seed document spells them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class UsageType(StrEnum):
+    """What a call produced or consumed (seed, usage record fields)."""
+
+    TEXT_GENERATION = "text_generation"
+    IMAGE_GENERATION = "image_generation"
+    AUDIO_TTS = "audio_tts"
+    AUDIO_STT = "audio_stt"
+    VIDEO_GENERATION = "video_generation"
+
+
+class CallStatus(StrEnum):
+    """Whether a call succeeded (seed, usage record fields)."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+class PriceUnit(StrEnum):
+    """The amount of usage that one price buys."""
+
+    MILLION_TOKENS = "1m_tokens"
+    IMAGE = "image"
+    THOUSAND_CHARACTERS = "1k_characters"
+    SECOND = "second"
+    MINUTE = "minute"
+
+
+class BalanceStatus(StrEnum):
+    """How full a resource pool is (seed, resource pools)."""
+
+    SUFFICIENT = "sufficient"
+    LOW = "low"
+    DEPLETED = "depleted"
+
+
+class AlertType(StrEnum):
+    """Why a balance alert is open."""
+
+    LOW_BALANCE = "low_balance"
+    INSUFFICIENT_BALANCE = "insufficient_balance"
+
+
+class AlertLevel(StrEnum):
+    """How urgent a balance alert is."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class ModelStatus(StrEnum):
+    """Whether a model can be called now."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
