@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 from sqlalchemy import BigInteger
@@ -57,20 +57,17 @@ class FixedPoint(TypeDecorator[Decimal]):
 
 def scaled(value: Decimal, scale: int) -> int:
     """Return `value` in units of 10**-scale; raise ValueError if it is not a whole number of them or beyond 64 bits."""
-    sign, digits, exponent = value.as_tuple()
-    if not isinstance(exponent, int):
-        raise ValueError("not a finite number")
-    number = int("".join(map(str, digits)) or "0")
-    shift = exponent + scale
-    if shift >= 0:
-        number *= 10**shift
-    else:
-        number, rest = divmod(number, 10**-shift)
-        if rest:
-            raise ValueError(f"{value} is finer than 1e-{scale}")
-    if number >= 2**63:
+    shifted = value.scaleb(scale, _WIDE)
+    number = int(shifted)
+    if number != shifted:
+        raise ValueError(f"{value} is finer than 1e-{scale}")
+    if abs(number) >= 2**63:
         raise OverflowError(f"{value} is beyond the range of the ledger")
-    return int(-number if sign else number)
+    return number
+
+
+_WIDE = Context(prec=100, traps=[InvalidOperation, Inexact])
+"""Wide enough for any value of the ledger; a longer one is an error, never rounded."""
 
 
 class Money(FixedPoint):

@@ -28,13 +28,17 @@ RECENT = 20
 
 @dataclass(frozen=True, slots=True)
 class QuotaView:
-    """What a user may spend, in yuan; granted and remaining are None for a user who has no quota."""
+    """What a user may spend, in yuan; granted and remaining are None for a user who has no quota.
+
+    `is_blocked` tells that the next call is refused: nothing is left, or there is none where the settings ask for one.
+    """
 
     user_id: str
     has_quota: bool
     granted_amount: Decimal | None
     used_amount: Decimal
     remaining_amount: Decimal | None
+    is_blocked: bool
     updated_at: datetime
 
 
@@ -82,7 +86,7 @@ def list_quotas(
     if limit is not None:
         query = query.limit(limit)
     with reading(ledger.database) as session:
-        return tuple(_quota_view(row) for row in session.exec(query))
+        return tuple(_quota_view(ledger, row) for row in session.exec(query))
 
 
 def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
@@ -96,7 +100,7 @@ def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
             select(QuotaGrant).where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id).desc())
         )
         return QuotaDetails(
-            quota=_quota_view(quota),
+            quota=_quota_view(ledger, quota),
             grants=tuple(_grant_view(grant, replayed=False) for grant in grants),
             recent=recent_usage(session, user_id, RECENT),
         )
@@ -204,14 +208,16 @@ def _replay(earlier: QuotaGrant, content: tuple[str, Decimal, str]) -> GrantView
     return _grant_view(earlier, replayed=True)
 
 
-def _quota_view(quota: UserQuota) -> QuotaView:
+def _quota_view(ledger: Ledger, quota: UserQuota) -> QuotaView:
     has_quota = quota.granted_amount is not None
+    remaining = _remaining(quota) if has_quota else None
     return QuotaView(
         user_id=quota.user_id,
         has_quota=has_quota,
         granted_amount=quota.granted_amount,
         used_amount=quota.used_amount,
-        remaining_amount=_remaining(quota) if has_quota else None,
+        remaining_amount=remaining,
+        is_blocked=ledger.require_quota if remaining is None else remaining <= 0,
         updated_at=quota.updated_at,
     )
 
