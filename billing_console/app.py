@@ -1,0 +1,246 @@
+"""The console: six tabs, the alert banner above them, and the pool check that runs while it is open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.text import Text
+from textual import events, on
+from textual.app import ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, TabbedContent, TabPane, Tabs
+
+import screens
+from billing_console.errors import BillingError
+from billing_console.i18n import N_, _
+from billing_console.pool_timer import PoolTimer
+from billing_console.terminal import ConsoleOptions, crash_line
+from screens.base import DataPane
+from screens.console import Console
+from screens.widgets.banner import AlertBanner, ProblemLine
+from screens.widgets.header import TitleBar
+from screens.widgets.keybar import KeyBar, bindings_in_order, key_name
+
+if TYPE_CHECKING:
+    from billing_console.services.ledger import Ledger
+
+log = logging.getLogger(__name__)
+WIDE = 92
+"""Columns from which the tabs show their full names."""
+
+
+@dataclass(frozen=True)
+class TabSpec:
+    """One tab: its names on wide and narrow terminals, and the pane, imported when the tab is first shown."""
+
+    id: str
+    label: str
+    short: str
+    pane: str
+
+    def load(self) -> DataPane[Any]:
+        """Import the pane's module and make the pane."""
+        module, name = self.pane.split(":")
+        pane = getattr(import_module(module), name)()
+        assert isinstance(pane, DataPane)
+        return pane
+
+
+TABS = (
+    TabSpec("usage", N_("Usage records"), N_("Usage"), "screens.usage:UsageRecordsView"),
+    TabSpec("costs", N_("Cost statistics"), N_("Costs"), "screens.costs:CostStatisticsView"),
+    TabSpec("pools", N_("Resource pools"), N_("Pools"), "screens.pools:ResourcePoolManagement"),
+    TabSpec("quotas", N_("User quotas"), N_("Quotas"), "screens.quotas:UserQuotaManagement"),
+    TabSpec("models", N_("Models"), N_("Models"), "screens.models:ModelsManagement"),
+    TabSpec("pricing", N_("Pricing"), N_("Pricing"), "screens.pricing:PricingManagement"),
+)
+"""The seed's six modules, in its order and by its names."""
+
+
+class BillingConsoleApp(Console):
+    """The terminal user interface; it knows the tabs, the keys that work everywhere, and the open ledger."""
+
+    CSS_PATH = [str(path) for path in sorted(Path(screens.__file__).parent.glob("*.tcss"))]
+    TITLE = "billing-console"
+    NOTIFICATION_TIMEOUT = 5
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(number), f"show_tab('{tab.id}')", tab.label, show=False) for number, tab in enumerate(TABS, 1)),
+        Binding("left_square_bracket", "step_tab(-1)", N_("Previous tab"), show=False),
+        Binding("right_square_bracket", "step_tab(1)", N_("Next tab"), show=False),
+        Binding("a", "alerts", N_("Alerts")),
+        Binding("colon,ctrl+p", "command_palette", N_("Commands"), show=False),
+        Binding("question_mark,f1", "help", N_("Help")),
+        Binding("q", "quit", N_("Quit")),
+    ]
+
+    def __init__(self, options: ConsoleOptions, *, log_file: Path | None = None) -> None:
+        """Keep the options; nothing of the database is touched before the first paint."""
+        super().__init__()
+        self.options = options
+        self.read_only = options.read_only
+        self.refresh_seconds = min(options.refresh_seconds, 5.0)
+        self.log_file = log_file
+        self._opening = False
+        self._pool_timer: PoolTimer | None = None
+
+    def compose(self) -> ComposeResult:
+        """Lay out title, problems, alerts, tabs and keys; the panes come when their tab is first shown."""
+        yield TitleBar(self.options.label, read_only=self.read_only)
+        yield ProblemLine(id="problems")
+        yield AlertBanner()
+        with TabbedContent(initial=TABS[0].id):
+            for tab in TABS:
+                yield TabPane(_(tab.label), id=tab.id)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        """Leave cleanly when the line drops or the machine stops: Textual would leave the terminal in its mode."""
+        self.query_one(Tabs).can_focus = False
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            loop.add_signal_handler(number, self.exit, None, 128 + number)
+
+    def on_ready(self) -> None:
+        """After the first paint, import the services and open the ledger."""
+        self.call_after_refresh(self.open_ledger)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Use the short names where the long ones do not fit."""
+        tabs = self.query_one(TabbedContent)
+        for number, tab in enumerate(TABS, 1):
+            label = f"{number} {_(tab.label if event.size.width >= WIDE else tab.short)}"
+            if str(tabs.get_tab(tab.id).label) != label:
+                tabs.get_tab(tab.id).label = label
+
+    # The ledger
+
+    def open_ledger(self) -> None:
+        """Open the database in a thread, now; after a failure again and again until it works."""
+        if self._opening or self.ledger is not None:
+            return
+        self._opening = True
+        self.run_worker(self._open, thread=True, exit_on_error=False)
+
+    def _open(self) -> None:
+        try:
+            ledger = self.options.open()
+            timer = None if self.read_only else PoolTimer(ledger, self.options.check_interval, self._pools_checked)
+            if timer is not None:
+                timer.start()
+        except Exception as error:
+            self.call_later(self._not_opened, self.explain(error))
+        else:
+            self.call_later(self._opened, ledger, timer)
+
+    def _not_opened(self, error: BillingError) -> None:
+        self._opening = False
+        self.report("open", error)
+        pane = self.pane
+        if pane is not None:
+            pane.load()
+        self.set_timer(self.refresh_seconds, self.open_ledger)
+
+    def _opened(self, ledger: Ledger, timer: PoolTimer | None) -> None:
+        self._opening = False
+        self.ledger, self._pool_timer = ledger, timer
+        self.report("open", None)
+        self.query_one(TitleBar).zone = str(ledger.timezone)
+        banner = self.query_one(AlertBanner)
+        banner.poll()
+        self.set_interval(self.refresh_seconds, banner.poll)
+        if self.pane is not None:
+            self.pane.wake()
+
+    def _pools_checked(self, error: BillingError | None) -> None:
+        self.call_later(self.report, "check", error)
+
+    def report(self, source: str, error: BillingError | None) -> None:
+        """Say above the tabs that a part of the console failed, or with None that it works again."""
+        before = dict(self.problems)
+        self.problems.pop(source, None)
+        if error is not None:
+            self.problems[source] = error
+        if self.problems != before:
+            self.query_one(ProblemLine).show_problems({k: v for k, v in self.problems.items() if k != "open"})
+
+    def on_unmount(self) -> None:
+        """Stop the pool check and close the database."""
+        if self._pool_timer is not None:
+            self._pool_timer.stop()
+
+    # The tabs
+
+    @property
+    def pane(self) -> DataPane[Any] | None:
+        """The pane of the active tab, once it is there."""
+        active = self.screen_stack[0].query_one(TabbedContent).active_pane
+        panes = active.query(DataPane) if active is not None else None
+        return panes.first() if panes else None
+
+    @on(TabbedContent.TabActivated)
+    async def _tab_shown(self, event: TabbedContent.TabActivated) -> None:
+        for other in self.query(DataPane):
+            other.sleep()
+        shown = event.pane
+        if not shown.query(DataPane):
+            tab = next(tab for tab in TABS if tab.id == shown.id)
+            await shown.mount(tab.load())
+        if self.pane is not None:
+            self.pane.wake()
+
+    def action_show_tab(self, tab: str) -> None:
+        """Show a tab."""
+        self.query_one(TabbedContent).active = tab
+
+    def action_step_tab(self, step: int) -> None:
+        """Show the next or the previous tab."""
+        ids = [tab.id for tab in TABS]
+        here = ids.index(self.query_one(ContentSwitcher).current or ids[0])
+        self.action_show_tab(ids[(here + step) % len(ids)])
+
+    # Everywhere
+
+    def action_alerts(self) -> None:
+        """Show every alert, open ones first."""
+        from screens.dialogs.alerts import AlertsDialog
+
+        self.push_screen(AlertsDialog())
+
+    def action_help(self) -> None:
+        """List every key that works here."""
+        from screens.dialogs.help import HelpDialog
+
+        self.push_screen(HelpDialog(self.screen))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer the alerts only when the database is open."""
+        if action == "alerts":
+            return self.ledger is not None
+        return True
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Make every action that works here reachable by name, with its key."""
+        seen: set[str] = set()
+        for active in bindings_in_order(screen):
+            binding = active.binding
+            if not binding.description or binding.action in seen or binding.action == "command_palette":
+                continue
+            seen.add(binding.action)
+            help_text = _("Key: %(key)s") % {"key": key_name(binding, screen)}
+            run = partial(self.run_action, binding.action, active.node)
+            yield SystemCommand(_(binding.description), help_text, run)
+        yield SystemCommand(_("Theme"), _("Change the colours"), self.action_change_theme)
+
+    def _fatal_error(self) -> None:
+        """Leave one line and a log entry where Textual would print a traceback with all local variables."""
+        log.error("the console crashed", exc_info=self._exception)
+        self.panic(Text(crash_line(self.log_file)))

@@ -1,0 +1,105 @@
+"""Starting the console: refuse what is no terminal, prepare the environment, and never leave a traceback behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from billing_console.errors import ExitCode
+from billing_console.i18n import _
+
+if TYPE_CHECKING:
+    from billing_console.services.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleOptions:
+    """What the console needs to know; nothing here imports the database."""
+
+    open: Callable[[], Ledger]
+    """Opens the ledger; called in a thread after the first paint, and again after a failure."""
+
+    label: str
+    """The database as the title line names it, without a password."""
+
+    read_only: bool = False
+    refresh_seconds: float = 5.0
+    """How often the visible tab and the alert banner look at the database; at most 5."""
+
+    check_interval: timedelta = timedelta(minutes=5)
+    """How often the pools are checked (seed, Alert monitoring)."""
+
+
+def run_console(options: ConsoleOptions) -> int:
+    """Run the console until the person leaves and return the exit code."""
+    if not _on_a_terminal():
+        print(_("billing-console: the console needs a terminal."), end=" ", file=sys.stderr)
+        print(_("Without one, use the commands; see: billing-console --help"), file=sys.stderr)
+        return ExitCode.USAGE
+    log_file = _log_to_file()
+    _prepare_environment()
+    try:
+        from billing_console.app import BillingConsoleApp
+
+        app = BillingConsoleApp(options, log_file=log_file)
+        app.run(mouse=False)
+    except Exception:
+        log.exception("the console could not run")
+        print(crash_line(log_file), file=sys.stderr)
+        return ExitCode.UNKNOWN
+    return app.return_code or 0
+
+
+def crash_line(log_file: Path | None) -> str:
+    """Return the one line a crash leaves on the terminal."""
+    if log_file is None:
+        return _("billing-console stopped because of an error in the program; no log file could be written.")
+    return _("billing-console stopped because of an error in the program; the details are in %(file)s") % {
+        "file": log_file
+    }
+
+
+def _on_a_terminal() -> bool:
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return (
+        all(stream is not None and stream.isatty() for stream in streams) and os.environ.get("TERM", "dumb") != "dumb"
+    )
+
+
+def _prepare_environment() -> None:
+    """Set what Textual reads once, when it is imported: no animations, and few frames over a slow line."""
+    os.environ["TEXTUAL_ANIMATIONS"] = "none"
+    os.environ.setdefault("ESCDELAY", "200" if "SSH_CONNECTION" in os.environ else "100")
+    if "SSH_CONNECTION" in os.environ:
+        os.environ.setdefault("TEXTUAL_FPS", "15")
+
+
+def _log_to_file() -> Path | None:
+    """Send every log record to a file in the user's state directory: on the terminal it would spoil the screen."""
+    root = logging.getLogger()
+    try:
+        path = platformdirs.user_state_path("billing-console", appauthor=False, ensure_exists=True) / "console.log"
+        handler: logging.Handler = RotatingFileHandler(
+            path, maxBytes=1_000_000, backupCount=2, delay=True, encoding="utf-8"
+        )
+        writable = os.access(path if path.exists() else path.parent, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        root.addHandler(logging.NullHandler())
+        return None
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    return path

@@ -1,0 +1,1 @@
+"""The Textual side of the console: one module per tab, dialogs and widgets; no SQL, no rules."""

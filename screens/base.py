@@ -1,0 +1,250 @@
+"""The base of every tab: load in a thread, show when something changed, say what is missing or wrong."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+
+from billing_console import clock
+from billing_console.i18n import N_, _
+from screens.console import Console, ask, console_of
+from screens.widgets.line import Line, paragraphs
+from screens.widgets.table import RecordTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from textual.timer import Timer
+
+    from billing_console.errors import BillingError
+    from billing_console.services.ledger import Ledger
+
+Data = TypeVar("Data")
+
+
+class DataPane(Vertical, Generic[Data], can_focus=True):
+    """One tab. Subclasses say what to ask (`question`), how to draw it (`present`) and what to show when there is none."""
+
+    NAME: ClassVar[str] = ""
+    """Short name: begins the names of exported files."""
+
+    EMPTY: ClassVar[str] = ""
+    """What to do when there is nothing to show, marked with N_(): names the command that fills this tab."""
+
+    WRITES: ClassVar[frozenset[str]] = frozenset()
+    """Actions that change the ledger: not offered in a read-only session."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "reload", N_("Refresh")),
+        Binding("e", "export", N_("Export")),
+        Binding("escape", "clear_filter", N_("Clear filter"), show=False),
+    ]
+
+    def __init__(self) -> None:
+        """Start with nothing loaded; the console wakes the pane when its tab is shown."""
+        super().__init__()
+        self.data: Data | None = None
+        self._timer: Timer | None = None
+        self._awake = False
+        self._busy = False
+        self._changed_at = ""
+
+    def compose(self) -> ComposeResult:
+        """Lay out the filter line, the body or a notice in its place, and the summary."""
+        with Horizontal(classes="pane-top"):
+            yield Line(classes="pane-filter")
+            yield Line(classes="pane-age")
+        with Vertical(classes="pane-body"):
+            yield from self.compose_body()
+        yield Line(classes="pane-notice")
+        yield Line(classes="pane-summary")
+
+    # What a subclass provides
+
+    def compose_body(self) -> ComposeResult:
+        """Yield the widgets that show the data; the first RecordTable takes the focus."""
+        raise NotImplementedError
+
+    def question(self) -> Callable[[Ledger], Data]:
+        """Return the question to ask in a thread; called on the UI thread, so that it may read widgets and filters."""
+        raise NotImplementedError
+
+    def present(self, data: Data) -> None:
+        """Draw new data; called only when it differs from what is on the screen."""
+        raise NotImplementedError
+
+    def nothing_in(self, data: Data) -> bool:
+        """Whether there is nothing to draw, so that the notice explains it."""
+        return not data
+
+    def filter_text(self) -> str:
+        """Describe the filter in force; empty for none. Always visible while it is not empty."""
+        return ""
+
+    def reset_filter(self) -> None:
+        """Drop the filter; called before the pane loads again."""
+
+    def exporting(self) -> Callable[[Ledger], Iterator[Sequence[object]]] | None:
+        """Return what yields the header and all rows of the filter, in a thread; by default the rows of the table."""
+        table = self.table
+        if table is None or not table.items:
+            return None
+        items, row = table.items, table.export_row
+        header = table.export_header()
+
+        def rows(_ledger: Ledger) -> Iterator[Sequence[object]]:
+            yield header
+            yield from map(row, items)
+
+        return rows
+
+    # What the console and the subclass call
+
+    @property
+    def console(self) -> Console:
+        """The running console."""
+        return console_of(self)
+
+    @property
+    def table(self) -> RecordTable[object] | None:
+        """The pane's main table."""
+        tables = self.query(RecordTable) if self.is_mounted else None
+        return tables.first() if tables else None
+
+    def wake(self) -> None:
+        """Load now, then poll, because the tab is shown."""
+        self._awake = True
+        if self._timer is None:
+            self._timer = self.set_interval(self.console.refresh_seconds, self._poll)
+        self._timer.resume()
+        self.load()
+        self.take_focus()
+
+    def sleep(self) -> None:
+        """Stop polling while the tab is hidden."""
+        self._awake = False
+        if self._timer is not None:
+            self._timer.pause()
+
+    def load(self, *, asked: bool = False) -> None:
+        """Ask the question of this pane again; `asked` when a person wanted it, who then sees a new time."""
+        if self.console.ledger is None:
+            self._notice(self._opening())
+            return
+        if self.data is None:
+            self._notice(_("Loading…"))
+        self._busy = True
+        self._show_filter()
+        ask(self, self.question(), partial(self._loaded, asked), self._failed, group="load")
+
+    def set_summary(self, text: str) -> None:
+        """Write the line under the table."""
+        self._write(".pane-summary", text)
+
+    def take_focus(self) -> None:
+        """Put the keyboard where this pane's keys work."""
+        if self.screen is not self.app.screen:
+            return
+        table = self.table
+        if table is not None and self.has_class("-filled"):
+            table.focus()
+        else:
+            self.focus()
+
+    # The cycle
+
+    def _poll(self) -> None:
+        """Load again unless the last question is still running or a dialog covers the tab."""
+        if self._awake and not self._busy and self.screen is self.app.screen:
+            self.load()
+
+    def _loaded(self, asked: bool, data: Data) -> None:
+        self._busy = False
+        self.console.report(self.NAME, None)
+        changed = data != self.data
+        if changed:
+            self.data = data
+            with self.app.batch_update():
+                self._fill(data)
+        if changed or asked or not self._changed_at:
+            self._changed_at = clock.now().astimezone(self.console.zone).strftime("%H:%M:%S")
+        self._write(".pane-age", _("live, changed %(time)s") % {"time": self._changed_at})
+
+    def _fill(self, data: Data) -> None:
+        empty = self.nothing_in(data)
+        focused = self.has_focus_within
+        if empty:
+            self._notice(_("Nothing matches the filter. Esc clears it.") if self.filter_text() else _(self.EMPTY))
+        else:
+            self.set_class(True, "-filled")
+        self.present(data)
+        if self._awake and (focused or self.app.focused is None):
+            self.call_after_refresh(self.take_focus)
+
+    def _failed(self, error: BillingError) -> None:
+        self._busy = False
+        self.console.report(self.NAME, error)
+        if self.data is None:
+            self._notice(paragraphs(error.message, error.hint, self._retrying()))
+        else:
+            self._write(".pane-age", _("as of %(time)s, not refreshed") % {"time": self._changed_at})
+
+    def _opening(self) -> str | Content:
+        error = self.console.problems.get("open")
+        if error is None:
+            return _("Opening the database…")
+        return paragraphs(error.message, error.hint, self._retrying())
+
+    def _retrying(self) -> str:
+        return _("Trying again every %(seconds)g s; r tries now.") % {"seconds": self.console.refresh_seconds}
+
+    def _notice(self, text: str | Content) -> None:
+        self.set_class(False, "-filled")
+        self._write(".pane-notice", text)
+        if self.app.focused is None and self._awake:
+            self.take_focus()
+
+    def _show_filter(self) -> None:
+        text = self.filter_text()
+        self._write(".pane-filter", _("Filter: %(filter)s") % {"filter": text} if text else "")
+        self.refresh_bindings()
+
+    def _write(self, selector: str, text: str | Content) -> None:
+        self.query_one(selector, Line).say(text)
+
+    # Actions
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what works here and now."""
+        if action in self.WRITES and self.console.read_only:
+            return False
+        if action == "clear_filter":
+            return bool(self.filter_text())
+        if action == "export":
+            return self.has_class("-filled")
+        return True
+
+    def action_reload(self) -> None:
+        """Load again now; also tries again to open the database."""
+        if self.console.ledger is None:
+            self.console.open_ledger()
+        else:
+            self.load(asked=True)
+
+    def action_clear_filter(self) -> None:
+        """Show everything again."""
+        self.reset_filter()
+        self.load(asked=True)
+
+    def action_export(self) -> None:
+        """Write what the tab shows to a CSV file."""
+        from screens.dialogs.export import ExportDialog
+
+        rows = self.exporting()
+        if rows is not None:
+            self.app.push_screen(ExportDialog(self.NAME, rows))

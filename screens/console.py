@@ -1,0 +1,100 @@
+"""What every tab and dialog may ask of the running console."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.app import App
+from textual.widget import Widget
+from textual.worker import get_current_worker
+
+from billing_console.errors import BillingError, Unavailable
+from billing_console.i18n import _
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from billing_console.services.ledger import Ledger
+
+Answer = TypeVar("Answer")
+log = logging.getLogger(__name__)
+
+
+class Console(App[int]):
+    """The application as screens see it: the open ledger, the mode, and where failures go."""
+
+    ledger: Ledger | None = None
+    """None until the database has been opened after the first paint."""
+
+    read_only = False
+    refresh_seconds = 5.0
+    log_file: Path | None = None
+
+    def __init__(self) -> None:
+        """Start without a ledger and without problems."""
+        super().__init__()
+        self.problems: dict[str, BillingError] = {}
+        """What is wrong now, by the part of the console that found it."""
+
+    def open_ledger(self) -> None:
+        """Open the database in a thread, now."""
+        raise NotImplementedError
+
+    def report(self, source: str, error: BillingError | None) -> None:
+        """Say that a part of the console failed, or with None that it works again."""
+        raise NotImplementedError
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The business time zone in which instants are shown; None (local time) before the ledger is open."""
+        return self.ledger.timezone if self.ledger else None
+
+    def explain(self, error: Exception) -> BillingError:
+        """Return what to tell the person about a failure; an unforeseen one goes to the log file first."""
+        if isinstance(error, BillingError):
+            return error
+        log.error("unforeseen failure", exc_info=error)
+        where = str(self.log_file) if self.log_file else "stderr"
+        return Unavailable(_("Something unforeseen went wrong."), _("The details are in %(file)s.") % {"file": where})
+
+
+def console_of(node: Widget) -> Console:
+    """Return the console a widget or screen runs in."""
+    app = node.app
+    assert isinstance(app, Console)
+    return app
+
+
+def ask(
+    node: Widget,
+    work: Callable[[Ledger], Answer],
+    done: Callable[[Answer], None],
+    failed: Callable[[BillingError], None],
+    *,
+    group: str = "ask",
+) -> None:
+    """Run `work` on the ledger in a thread, then call `done` or `failed` on the UI thread.
+
+    A newer question of the same group and node replaces an older one, whose answer is dropped.
+    """
+    console = console_of(node)
+    ledger = console.ledger
+    if ledger is None:
+        failed(Unavailable(_("The database is not open."), _("Press r to try again.")))
+        return
+
+    def run() -> None:
+        worker = get_current_worker()
+        try:
+            answer = work(ledger)
+        except Exception as error:
+            if not worker.is_cancelled:
+                node.call_later(failed, console.explain(error))
+            return
+        if not worker.is_cancelled:
+            node.call_later(done, answer)
+
+    node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)

@@ -1,0 +1,343 @@
+"""Forms: fields checked as you type, and for writes a page that shows before → after and waits for `y`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
+
+from rich.text import Text
+from textual import events, on
+from textual.app import ComposeResult, RenderResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.reactive import reactive
+from textual.suggester import SuggestFromList
+from textual.widget import Widget
+from textual.widgets import Input
+
+from billing_console.errors import BillingError, InvalidInput
+from billing_console.i18n import N_, _
+from billing_console.text import clean
+from screens.console import ask
+from screens.dialogs.base import Dialog, Result
+from screens.widgets.line import Line
+
+if TYPE_CHECKING:
+    from billing_console.services.ledger import Ledger
+
+
+DENSE = 5
+"""Fields from which a form gives no room to errors that are not there: it must fit on 24 lines."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a form. `parse` turns text into the value or raises InvalidInput, which is shown under the field."""
+
+    name: str
+    label: str
+    """Marked with N_()."""
+
+    parse: Callable[[str], Any] = str.strip
+    initial: str = ""
+    hint: str = ""
+    """What a valid value looks like, shown while the field is empty; already translated."""
+
+    suggestions: tuple[str, ...] = ()
+    choices: tuple[tuple[str, str], ...] = ()
+    """(value, words already translated): makes the field a choice with ← and →."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of a confirmation page."""
+
+    label: str
+    before: str
+    after: str
+
+
+def required(text: str) -> str:
+    """Parse text that must not be empty."""
+    if not text.strip():
+        raise InvalidInput(_("This cannot be empty."))
+    return text.strip()
+
+
+class Choice(Widget, can_focus=True):
+    """One of a few values, changed with ← and → or Space; simpler over a slow line than a drop-down."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "step(-1)", N_("Previous"), show=False),
+        Binding("right,l,space", "step(1)", N_("Next"), show=False),
+        Binding("enter", "submit", N_("Accept"), show=False),
+    ]
+
+    index: reactive[int] = reactive(0)
+
+    class Changed(Message):
+        """Another value was chosen."""
+
+    class Submitted(Message):
+        """Enter was pressed."""
+
+    def __init__(self, choices: Sequence[tuple[str, str]], value: str, *, id: str) -> None:
+        """Offer these (value, words), with `value` chosen."""
+        super().__init__(id=id)
+        self.choices = tuple(choices)
+        values = [choice for choice, _words in self.choices]
+        self.set_reactive(Choice.index, values.index(value) if value in values else 0)
+
+    @property
+    def value(self) -> str:
+        """The chosen value."""
+        return self.choices[self.index][0]
+
+    def action_step(self, step: int) -> None:
+        """Choose the next or the previous value."""
+        self.index = (self.index + step) % len(self.choices)
+        self.post_message(self.Changed())
+
+    def action_submit(self) -> None:
+        """Take the value as it is."""
+        self.post_message(self.Submitted())
+
+    def render(self) -> RenderResult:
+        """Draw the value between arrows."""
+        return Text(f"‹ {clean(self.choices[self.index][1])} ›", no_wrap=True, overflow="ellipsis")
+
+
+class FieldRow(Vertical):
+    """A label, its field and the line for its error, whose room is always kept so that nothing jumps."""
+
+    def __init__(self, field: Field) -> None:
+        """Keep the declaration of the field."""
+        super().__init__(classes="field")
+        self.field = field
+
+    def compose(self) -> ComposeResult:
+        """Lay out label, field and error."""
+        field = self.field
+        yield Line(_(field.label), classes="field-label")
+        if field.choices:
+            yield Choice(field.choices, field.initial, id=field.name)
+        else:
+            suggester = SuggestFromList(field.suggestions, case_sensitive=False) if field.suggestions else None
+            yield Input(field.initial, placeholder=field.hint, suggester=suggester, id=field.name, compact=True, select_on_focus=False)
+        yield Line(classes="field-error")
+
+    @property
+    def text(self) -> str:
+        """What has been typed or chosen."""
+        widget = self.query_one(f"#{self.field.name}")
+        return widget.value if isinstance(widget, Input | Choice) else ""
+
+    def fault(self, message: str) -> None:
+        """Show an error under the field, or take it away."""
+        self.query_one(".field-error", Line).say(f"✖ {message}" if message else "")
+        self.set_class(bool(message), "-faulty")
+
+    def focus_field(self) -> None:
+        """Put the cursor into the field."""
+        self.query_one(f"#{self.field.name}").focus()
+
+    def checked(self) -> tuple[bool, Any]:
+        """Return whether the text is valid, and its value; show the error when it is not."""
+        try:
+            value = self.field.parse(self.text)
+        except InvalidInput as error:
+            self.fault(str(error))
+            return False, None
+        self.fault("")
+        return True, value
+
+
+class FormDialog(Dialog[Result], Generic[Result]):
+    """A form. Enter goes to the next field and on the last one accepts; ↑ and ↓ move freely."""
+
+    ENTER_ACCEPTS: ClassVar[bool] = False
+    """Enter accepts the form from any field, for forms whose fields are all optional."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "app.focus_next", N_("Next field"), show=False),
+        Binding("up", "app.focus_previous", N_("Previous field"), show=False),
+        Binding("ctrl+o", "accept", N_("Accept"), show=False),
+    ]
+
+    def fields(self) -> Sequence[Field]:
+        """Declare the fields, in the order of the form."""
+        raise NotImplementedError
+
+    def accept(self, values: dict[str, Any]) -> None:
+        """Every field is valid: go on."""
+        raise NotImplementedError
+
+    def compose_content(self) -> ComposeResult:
+        """Lay out the fields."""
+        fields = self.fields()
+        with Vertical(id="form", classes="-dense" if len(fields) > DENSE else ""):
+            for field in fields:
+                yield FieldRow(field)
+
+    def on_mount(self) -> None:
+        """Begin in the first field."""
+        self.rows[0].focus_field()
+
+    @property
+    def rows(self) -> list[FieldRow]:
+        """The fields as laid out."""
+        return list(self.query(FieldRow))
+
+    @on(Input.Changed)
+    def _check_as_typed(self, event: Input.Changed) -> None:
+        row = self._row_of(event.input)
+        self.say("")
+        if event.value.strip():
+            row.checked()
+        else:
+            row.fault("")
+
+    @on(Input.Submitted)
+    @on(Choice.Submitted)
+    def _entered(self, event: Input.Submitted | Choice.Submitted) -> None:
+        event.stop()
+        row = self._row_of(self.focused)
+        rows = self.rows
+        if row is not rows[-1] and not self.ENTER_ACCEPTS:
+            if row.checked()[0]:
+                rows[rows.index(row) + 1].focus_field()
+            return
+        self.action_accept()
+
+    def _row_of(self, widget: Widget | None) -> FieldRow:
+        assert widget is not None and isinstance(widget.parent, FieldRow)
+        return widget.parent
+
+    def action_accept(self) -> None:
+        """Check every field; go on when all are valid, else to the first that is not."""
+        checked = [(row, *row.checked()) for row in self.rows]
+        for row, valid, _value in checked:
+            if not valid:
+                row.focus_field()
+                return
+        self.say("")
+        self.accept({row.field.name: value for row, _valid, value in checked})
+
+    def refused(self, error: BillingError) -> None:
+        """Show a refusal at its field, or above the keys; what was typed stays."""
+        at = error.field if isinstance(error, InvalidInput) else ""
+        for row in self.rows:
+            if row.field.name == at:
+                row.fault(str(error))
+                row.focus_field()
+                return
+        self.say(f"✖ {error}")
+
+
+class ConfirmPage(Vertical, can_focus=True):
+    """What will happen, before → after; nothing happens before `y`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "screen.confirm", N_("Yes, do it")),
+        Binding("n", "screen.close", N_("No, back"), show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """Lay out the text."""
+        yield Line(classes="confirm-text")
+
+
+class ConfirmedForm(FormDialog[Result], Generic[Result]):
+    """A form that writes: preview in a thread, a page with before → after, `y`, one write with one key."""
+
+    key = ""
+    """Idempotency key, made when the form opens: however often it is submitted, it happens once."""
+
+    _writing = False
+    _values: dict[str, Any]
+
+    def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:
+        """Return what computes the lines before → after, in a thread, and refuses what cannot be done."""
+        raise NotImplementedError
+
+    def write(self, values: dict[str, Any]) -> Callable[[Ledger], Result]:
+        """Return what writes, in a thread, with `self.key`; its result closes the dialog."""
+        raise NotImplementedError
+
+    def question(self, values: dict[str, Any]) -> str:
+        """Return the sentence above the changes: what will be done to whom."""
+        raise NotImplementedError
+
+    def compose_content(self) -> ComposeResult:
+        """Lay out the form and the page after it."""
+        yield from super().compose_content()
+        yield ConfirmPage(id="confirm")
+
+    def on_mount(self) -> None:
+        """Make the key and show the form."""
+        from billing_console.services.recharges import new_key
+
+        self.key = new_key()
+        self.query_one("#confirm").display = False
+
+    @property
+    def confirming(self) -> bool:
+        """Whether the page is shown."""
+        return self.query_one("#confirm").display
+
+    def accept(self, values: dict[str, Any]) -> None:
+        """Ask for the preview; the page follows."""
+        self._values = values
+        ask(self, self.preview(values), self._show_page, self.refused, group="preview")
+
+    def _show_page(self, changes: Sequence[Change]) -> None:
+        lines = [clean(self.question(self._values)), ""]
+        width = max((Text(change.label).cell_len for change in changes), default=0)
+        for change in changes:
+            pad = " " * (width - Text(change.label).cell_len)
+            lines.append(f"{change.label}{pad}  {change.before} → {change.after}")
+        lines += ["", _("Press y to do it, Esc to go back.")]
+        self.query_one(".confirm-text", Line).say("\n".join(lines))
+        self._turn_to(confirm=True)
+
+    def _turn_to(self, *, confirm: bool) -> None:
+        self.query_one("#form").display = not confirm
+        page = self.query_one("#confirm")
+        page.display = confirm
+        if confirm:
+            page.focus()
+        else:
+            self.rows[-1].focus_field()
+
+    def action_confirm(self) -> None:
+        """Write, once; a second `y` while it is being written does nothing."""
+        if self._writing or not self.confirming:
+            return
+        self._writing = True
+        self.say(_("Writing…"))
+        ask(self, self.write(self._values), self._written, self._not_written, group="write")
+
+    def _written(self, result: Result) -> None:
+        self.dismiss(result)
+
+    def _not_written(self, error: BillingError) -> None:
+        self._writing = False
+        self._turn_to(confirm=False)
+        self.refused(error)
+
+    def action_close(self) -> None:
+        """Go from the page back to the form, from the form back to the tab; not while it is being written."""
+        if self._writing:
+            return
+        if self.confirming:
+            self._turn_to(confirm=False)
+            self.say("")
+        else:
+            self.dismiss(None)
+
+    def on_key(self, event: events.Key) -> None:
+        """Swallow Enter on the page: a double Enter in the form must not confirm anything."""
+        if self.confirming and event.key == "enter":
+            event.stop()

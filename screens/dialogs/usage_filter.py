@@ -1,0 +1,186 @@
+"""Which usage records to look at: user, provider, model, type, status, time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, ClassVar
+from zoneinfo import ZoneInfo
+
+from textual import on
+from textual.suggester import Suggester, SuggestFromList
+from textual.widgets import Input
+
+from billing_console import clock
+from billing_console.i18n import N_, _
+from db.values import CallStatus, UsageType
+from screens import words
+from screens.console import ask
+from screens.dialogs.form import Choice, Field, FormDialog
+
+if TYPE_CHECKING:
+    from billing_console.services.ledger import Ledger
+    from billing_console.services.usage import UsageFilter
+
+PERIODS = {
+    "": N_("any time"),
+    "today": N_("today"),
+    "24h": N_("last 24 hours"),
+    "7d": N_("last 7 days"),
+    "month": N_("this month"),
+    "custom": N_("from … to …"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UsageWish:
+    """A filter as a person put it; a period such as “today” moves with the clock."""
+
+    user_id: str | None = None
+    provider_id: str | None = None
+    model_id: str | None = None
+    usage_type: UsageType | None = None
+    status: CallStatus | None = None
+    period: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def resolve(self, ledger: Ledger) -> UsageFilter:
+        """Turn the wish into a filter of instants; runs in a worker thread."""
+        from billing_console.services.usage import UsageFilter
+
+        start = self.start if self.period == "custom" else _begin(self.period, ledger.clock(), ledger.timezone)
+        return UsageFilter(self.user_id, self.provider_id, self.model_id, self.usage_type, self.status, start, self.end)
+
+    def text(self, zone: tzinfo | None) -> str:
+        """Describe the wish for the filter line."""
+        parts = [
+            _("user %(value)s") % {"value": self.user_id} if self.user_id else "",
+            _("provider %(value)s") % {"value": self.provider_id} if self.provider_id else "",
+            _("model %(value)s") % {"value": self.model_id} if self.model_id else "",
+            _(words.USAGE_TYPES[self.usage_type]) if self.usage_type else "",
+            _(words.CALL_STATUSES[self.status]) if self.status else "",
+            _(PERIODS[self.period]) if self.period not in ("", "custom") else "",
+            _("from %(value)s") % {"value": _spell(self.start, zone)} if self.start else "",
+            _("before %(value)s") % {"value": _spell(self.end, zone)} if self.end else "",
+        ]
+        return " · ".join(part for part in parts if part)
+
+
+def _begin(period: str, now: datetime, zone: ZoneInfo) -> datetime | None:
+    today = clock.day_of(now, zone)
+    if period == "24h":
+        return now - timedelta(hours=24)
+    days = {"today": today, "7d": today - timedelta(days=6), "month": today.replace(day=1)}
+    return clock.start_of(days[period], zone) if period in days else None
+
+
+def _spell(instant: datetime | None, zone: tzinfo | None) -> str:
+    """Spell an instant the way the form reads it back."""
+    return instant.astimezone(zone).strftime("%Y-%m-%dT%H:%M") if instant else ""
+
+
+class UserSuggester(Suggester):
+    """Completes user ids from the ledger, of which there may be millions."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Keep the ledger to ask."""
+        super().__init__(case_sensitive=True)
+        self._ledger = ledger
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """Return the first user whose id begins with what was typed."""
+        from billing_console.services.catalogue import user_ids
+
+        found = await asyncio.to_thread(user_ids, self._ledger, value, 1)
+        return found[0] if found else None
+
+
+def text_or_none(text: str) -> str | None:
+    """Read an optional field."""
+    return text.strip() or None
+
+
+class UsageFilterDialog(FormDialog[UsageWish | None]):
+    """The filter of the usage records; every field is optional, Enter applies."""
+
+    ENTER_ACCEPTS: ClassVar[bool] = True
+
+    def __init__(self, wish: UsageWish) -> None:
+        """Start from the filter in force."""
+        super().__init__()
+        self.wish = wish
+
+    def heading(self) -> str:
+        """Return the title line."""
+        return _("Filter usage records – ↑↓ field, →  completes, Enter applies")
+
+    def fields(self) -> Sequence[Field]:
+        """Declare the fields of the seed's filters, and two more."""
+        wish, any_ = self.wish, _("any")
+        types = (("", any_), *((str(value), _(word)) for value, word in words.USAGE_TYPES.items()))
+        statuses = (("", any_), *((str(value), _(word)) for value, word in words.CALL_STATUSES.items()))
+        periods = tuple((value, _(word)) for value, word in PERIODS.items())
+        time_hint = _("2026-11-24 or 2026-11-24T09:30")
+        return (
+            Field("user_id", N_("User"), text_or_none, wish.user_id or "", any_),
+            Field("provider_id", N_("Provider"), text_or_none, wish.provider_id or "", any_),
+            Field("model_id", N_("Model"), text_or_none, wish.model_id or "", any_),
+            Field("usage_type", N_("Type"), lambda text: UsageType(text) if text else None, wish.usage_type or "", choices=types),
+            Field("status", N_("Status"), lambda text: CallStatus(text) if text else None, wish.status or "", choices=statuses),
+            Field("period", N_("Period"), initial=wish.period, choices=periods),
+            Field("start", N_("From"), self._instant, _spell(wish.start, self.console.zone), time_hint),
+            Field("end", N_("To"), self._end, _spell(wish.end, self.console.zone), time_hint),
+        )
+
+    def _instant(self, text: str) -> datetime | None:
+        return clock.parse_instant(text, self._zone) if text.strip() else None
+
+    def _end(self, text: str) -> datetime | None:
+        return clock.parse_instant(text, self._zone, end=True) if text.strip() else None
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        assert self.console.ledger is not None
+        return self.console.ledger.timezone
+
+    def on_mount(self) -> None:
+        """Fetch what the fields complete to."""
+        if self.console.ledger is not None:
+            self.query_one("#user_id", Input).suggester = UserSuggester(self.console.ledger)
+        ask(self, _known, self._suggest, lambda _error: None, group="catalogue")
+
+    def _suggest(self, known: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+        self.query_one("#provider_id", Input).suggester = SuggestFromList(known[0], case_sensitive=False)
+        self.query_one("#model_id", Input).suggester = SuggestFromList(known[1], case_sensitive=False)
+
+    @on(Input.Changed, "#start, #end")
+    def _times_typed(self, event: Input.Changed) -> None:
+        choice = self.query_one("#period", Choice)
+        if event.value.strip() and choice.value != "custom":
+            choice.index = list(PERIODS).index("custom")
+
+    @on(Choice.Changed)
+    def _period_chosen(self) -> None:
+        if self.query_one("#period", Choice).value != "custom":
+            for name in ("#start", "#end"):
+                self.query_one(name, Input).value = ""
+
+    def accept(self, values: dict[str, Any]) -> None:
+        """Hand the wish to the tab."""
+        start, end = values["start"], values["end"]
+        if start and end and start >= end:
+            self.rows[-1].fault(_("The end must come after the beginning."))
+            self.rows[-1].focus_field()
+            return
+        if values["period"] == "custom" and not (start or end):
+            values["period"] = ""
+        self.dismiss(UsageWish(**values))
+
+
+def _known(ledger: Ledger) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    from billing_console.services.catalogue import model_ids, providers
+
+    return tuple(provider.provider_id for provider in providers(ledger)), model_ids(ledger)

@@ -1,0 +1,1 @@
+"""Widgets shared by the tabs: the table, the alert banner, the header and the line of keys."""

@@ -1,0 +1,126 @@
+"""What must be seen on every tab: open balance alerts, and problems of the console itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from billing_console import clock, money
+from billing_console.i18n import _, ngettext
+from billing_console.text import one_line
+from db.values import AlertLevel
+from screens import words
+from screens.console import ask, console_of
+from screens.widgets.line import Line
+
+if TYPE_CHECKING:
+    from billing_console.errors import BillingError
+    from billing_console.services.alerts import AlertView
+    from billing_console.services.ledger import Ledger
+
+LINES = 3
+"""Alerts shown at most: at 80x24 the tab below needs its room."""
+
+
+class AlertBanner(Vertical):
+    """The open alerts, most urgent first; it asks the ledger itself and takes no room while there are none."""
+
+    def __init__(self) -> None:
+        """Start without alerts."""
+        super().__init__(id="alerts")
+        self.alerts: tuple[AlertView, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Lay out the lines once; only their text and visibility change."""
+        for _index in range(LINES + 1):
+            yield Line(classes="alert")
+
+    def poll(self) -> None:
+        """Ask which alerts are open."""
+        ask(self, _open_alerts, self._show, self._failed, group="alerts")
+
+    def _failed(self, error: BillingError) -> None:
+        console_of(self).report("alerts", error)
+
+    def _show(self, alerts: tuple[AlertView, ...]) -> None:
+        console_of(self).report("alerts", None)
+        if alerts != self.alerts:
+            self.alerts = alerts
+            self.draw()
+
+    def on_resize(self) -> None:
+        """Align again for the new width."""
+        self.draw()
+
+    def draw(self) -> None:
+        """Write the lines, aligned in columns; the symbol and the word say what the colour says."""
+        room = self.size.width - 2
+        rows = [self._columns(alert, wide=room >= 96) for alert in self.alerts[:LINES]]
+        widths = [max((words.cell(row[i]).cell_len for row in rows), default=0) for i in range(6)]
+        lines = list(self.query(Line))
+        for index, line in enumerate(lines[:LINES]):
+            shown = index < len(rows)
+            if shown:
+                level = self.alerts[index].alert_level
+                line.set_class(level == AlertLevel.CRITICAL, "-critical")
+                line.set_class(level == AlertLevel.WARNING, "-warning")
+                line.say(_aligned(rows[index], widths, room))
+            line.display = shown
+        more = len(self.alerts) - LINES
+        lines[LINES].say(ngettext("+%(count)d more alert (a)", "+%(count)d more alerts (a)", more) % {"count": more})
+        lines[LINES].display = more > 0
+        self.display = bool(self.alerts)
+
+    def _columns(self, alert: AlertView, *, wide: bool) -> tuple[str, ...]:
+        style, word = words.STATES[alert.alert_level]
+        console = console_of(self)
+        symbol = console.ledger.symbol if console.ledger else ""
+        when = words.instant(alert.created_at, console.zone, seconds=False)
+        if not wide:
+            today = words.instant(clock.now(), console.zone)[:5]
+            when = when[6:] if when.startswith(today) else when[:5]
+        return (
+            f"{words.MARKS[style]} {_(word)}",
+            one_line(alert.provider_name, 24),
+            _(words.ALERT_TYPES[alert.alert_type]),
+            words.percent(alert.balance_percentage),
+            _("available %(amount)s") % {"amount": money.shown(alert.available_balance, symbol=symbol)},
+            when,
+        )
+
+
+def _open_alerts(ledger: Ledger) -> tuple[AlertView, ...]:
+    from billing_console.services.alerts import list_alerts
+
+    return list_alerts(ledger, resolved=False)
+
+
+def _aligned(row: tuple[str, ...], widths: list[int], room: int) -> str:
+    """Pad the cells to columns, numbers to the right; the provider gives way where the line is too short."""
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= room else " "
+    over = max(0, sum(widths) + len(gap) * (len(widths) - 1) - room)
+    parts = []
+    for index, (text, width) in enumerate(zip(row, widths, strict=True)):
+        cell = words.cell(text)
+        wanted = max(4, width - over) if index == 1 else width
+        cell.truncate(wanted, overflow="ellipsis")
+        pad = " " * (wanted - cell.cell_len)
+        parts.append(pad + cell.plain if index in (3, 4) else cell.plain + pad)
+    return gap.join(parts)
+
+
+class ProblemLine(Line):
+    """One line that says what does not work now and what to do; never lost, gone when it works again."""
+
+    def show_problems(self, problems: dict[str, BillingError]) -> None:
+        """Show the first problem and how many more there are."""
+        self.display = bool(problems)
+        if not problems:
+            return
+        first = next(iter(problems.values()))
+        messages = {str(problem) for problem in problems.values()}
+        more = len(messages) - 1
+        tail = " " + ngettext("(+%(count)d more problem)", "(+%(count)d more problems)", more) % {"count": more} if more else ""
+        self.say("✖ " + str(first) + tail)

@@ -1,0 +1,307 @@
+"""The table of every tab: typed columns, vim keys, columns that drop out where there is no room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.widgets import DataTable
+
+from billing_console.i18n import N_, _
+from billing_console.text import clean
+
+Item = TypeVar("Item")
+_PADDING = 2
+
+
+@dataclass(frozen=True)
+class Column(Generic[Item]):
+    """One column: what it shows of an item, what it sorts by, what it exports."""
+
+    key: str
+    """Header of the exported CSV: the seed's field name."""
+
+    title: str
+    """Header on the screen, marked with N_()."""
+
+    cell: Callable[[Item], Text]
+
+    export: Callable[[Item], object]
+    """The raw value for CSV; also what `s` sorts by, unless `sort` says otherwise."""
+
+    priority: int = 0
+    """0 is always shown; where the room ends, the highest number drops out first, whole."""
+
+    min_width: int = 4
+    """A required column may be cut down to this, an optional one drops out before it is narrower."""
+
+    max_width: int = 60
+    right: bool = False
+    """Aligned to the right and never cut: a number without its last digits is another number."""
+
+    sort: Callable[[Item], Any] | None = None
+    once: bool = False
+    """Blank while it repeats the row above: groups rows under their first one."""
+
+    def order(self, item: Item) -> tuple[bool, Any]:
+        """Return the key to sort by, items without a value last."""
+        value = (self.sort or self.export)(item)
+        return value is None, value if value is not None else 0
+
+
+class RecordTable(DataTable[Text], Generic[Item]):
+    """A table of items that touches only the cells that changed and keeps the cursor on its item."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "cursor_down", N_("Down"), show=False),
+        Binding("k,up", "cursor_up", N_("Up"), show=False),
+        Binding("h,left", "column_left", N_("Column to the left"), show=False),
+        Binding("l,right", "column_right", N_("Column to the right"), show=False),
+        Binding("g,home,ctrl+home", "scroll_top", N_("First row"), show=False),
+        Binding("G,end,ctrl+end", "scroll_bottom", N_("Last row"), show=False),
+        Binding("pagedown,ctrl+f", "page_down", N_("Page down"), show=False),
+        Binding("pageup", "page_up", N_("Page up"), show=False),
+        Binding("enter", "select_cursor", N_("Details")),
+        Binding("s", "sort", N_("Sort")),
+        Binding("y", "copy_cell", N_("Copy cell"), show=False),
+        Binding("Y", "copy_row", N_("Copy row"), show=False),
+    ]
+
+    _one_cell = False
+
+    class Chosen(Message):
+        """Enter was pressed on an item; `item` is what to show the details of."""
+
+        def __init__(self, table: RecordTable[Any], item: Any) -> None:
+            """Keep the table and the item chosen."""
+            super().__init__()
+            self.table = table
+            self.item = item
+
+        @property
+        def control(self) -> RecordTable[Any]:
+            """The table, so that `@on(RecordTable.Chosen, "#id")` works."""
+            return self.table
+
+    def __init__(
+        self,
+        columns: Sequence[Column[Item]],
+        key: Callable[[Item], str],
+        *,
+        sortable: bool = True,
+        id: str | None = None,
+    ) -> None:
+        """Declare the columns and the primary key of an item; rows come by `show`."""
+        super().__init__(id=id, cursor_type="row", zebra_stripes=True)
+        self.all_columns = tuple(columns)
+        self.key_of = key
+        self.sortable = sortable
+        self.items: tuple[Item, ...] = ()
+        """The items in the order in which they are drawn."""
+        self._given: tuple[Item, ...] = ()
+        self._drawn: dict[str, tuple[Text, ...]] = {}
+        self._layout: tuple[tuple[Column[Item], int], ...] = ()
+        self._column_key = self.all_columns[0].key
+        self._sorted: tuple[str, bool] | None = None
+
+    @property
+    def current(self) -> Item | None:
+        """The item under the cursor."""
+        return self.items[self.cursor_row] if 0 <= self.cursor_row < len(self.items) else None
+
+    def show(self, items: Iterable[Item]) -> None:
+        """Show these items; the cursor stays on the same item while it is still there."""
+        self._given = tuple(items)
+        self._redraw()
+
+    def select(self, key: str) -> None:
+        """Put the cursor on the item with this key, if it is there."""
+        if key in self._drawn:
+            self.move_cursor(row=list(self._drawn).index(key))
+
+    def export_header(self) -> tuple[str, ...]:
+        """Return the header of a CSV file of this table."""
+        return tuple(column.key for column in self.all_columns)
+
+    def export_row(self, item: Item) -> tuple[object, ...]:
+        """Return the raw values of an item for a CSV file."""
+        return tuple(column.export(item) for column in self.all_columns)
+
+    def _redraw(self) -> None:
+        self.items = tuple(self._in_order())
+        drawn = {self.key_of(item): cells for item, cells in zip(self.items, self._cells(), strict=True)}
+        layout = self._fit(drawn)
+        appended = list(drawn)[: len(self._drawn)] == list(self._drawn)
+        if layout != self._layout or not appended:
+            self._rebuild(drawn, layout)
+            return
+        for key, cells in drawn.items():
+            before = self._drawn.get(key)
+            if before is None:
+                self.add_row(*self._visible(cells), key=key)
+            elif before != cells or any(a.style != b.style for a, b in zip(before, cells, strict=True)):
+                self._update_row(key, before, cells)
+        self._drawn = drawn
+
+    def _in_order(self) -> Iterable[Item]:
+        if self._sorted is None:
+            return self._given
+        key, reverse = self._sorted
+        column = next(column for column in self.all_columns if column.key == key)
+        return sorted(self._given, key=column.order, reverse=reverse)
+
+    def _cells(self) -> Iterator[tuple[Text, ...]]:
+        above: tuple[Text, ...] | None = None
+        for item in self.items:
+            cells = tuple(column.cell(item) for column in self.all_columns)
+            same = [column.once and above is not None and above[i] == cells[i] for i, column in enumerate(self.all_columns)]
+            yield tuple(Text("") if repeated else cell for repeated, cell in zip(same, cells, strict=True))
+            above = cells
+
+    def _update_row(self, key: str, before: tuple[Text, ...], after: tuple[Text, ...]) -> None:
+        shown = [column.key for column, _width in self._layout]
+        for column, old, new in zip(self.all_columns, before, after, strict=True):
+            if column.key in shown and (old != new or old.style != new.style):
+                self._one_cell = True
+                self.update_cell(key, column.key, new)
+                self._one_cell = False
+                self.refresh_coordinate(self.get_cell_coordinate(key, column.key))
+
+    def refresh(self, *args: Any, **kwargs: Any) -> RecordTable[Item]:
+        """Repaint as asked, but not the whole table for one cell: that is 25 KB over a slow line."""
+        if not self._one_cell:
+            super().refresh(*args, **kwargs)
+        return self
+
+    def _visible(self, cells: tuple[Text, ...]) -> list[Text]:
+        shown = {column.key for column, _width in self._layout}
+        return [cell for column, cell in zip(self.all_columns, cells, strict=True) if column.key in shown]
+
+    def _rebuild(self, drawn: dict[str, tuple[Text, ...]], layout: tuple[tuple[Column[Item], int], ...]) -> None:
+        kept = list(self._drawn)[self.cursor_row] if self.cursor_row < len(self._drawn) else None
+        offset = self.scroll_y
+        row = list(drawn).index(kept) if kept in drawn else min(self.cursor_row, max(len(drawn) - 1, 0))
+        self._layout, self._drawn = layout, drawn
+        with self.app.batch_update(), self.prevent(DataTable.RowHighlighted):
+            self.clear(columns=True)
+            for column, width in layout:
+                self.add_column(self._header(column), width=width, key=column.key)
+            for key, cells in drawn.items():
+                self.add_row(*self._visible(cells), key=key)
+            self.virtual_size = Size(sum(width + _PADDING for _column, width in layout), len(drawn) + 1)
+            self.move_cursor(row=row, column=self._column_index(), scroll=False)
+            self.set_scroll(None, min(offset, self.max_scroll_y))
+        self._scroll_cursor_into_view()
+        self.post_message(DataTable.RowHighlighted(self, row, next(iter(self.rows)))) if drawn else None
+
+    def _fit(self, drawn: dict[str, tuple[Text, ...]]) -> tuple[tuple[Column[Item], int], ...]:
+        """Choose the columns and widths that fit: required ones first, then by priority, then widen to content."""
+        now = {column.key: width for column, width in self._layout}
+        natural = {}
+        for index, column in enumerate(self.all_columns):
+            title = Text(self._title(column)).cell_len
+            content = max((cells[index].cell_len for cells in drawn.values()), default=0)
+            natural[column.key] = max(title, now.get(column.key, 0) if drawn else 0, min(content, column.max_width))
+        room = self.size.width - (1 if self.show_vertical_scrollbar else 0)
+        if room <= 0:
+            return tuple((column, natural[column.key]) for column in self.all_columns)
+        width = {c.key: natural[c.key] if c.right else min(natural[c.key], c.min_width) for c in self.all_columns}
+        chosen: set[str] = set()
+        for column in sorted(self.all_columns, key=lambda column: column.priority):
+            needed = width[column.key] + _PADDING
+            if column.priority and needed > room:
+                break
+            chosen.add(column.key)
+            room -= needed
+        for column in self.all_columns:
+            if column.key in chosen and room > 0:
+                extra = min(room, natural[column.key] - width[column.key])
+                width[column.key] += extra
+                room -= extra
+        return tuple((column, width[column.key]) for column in self.all_columns if column.key in chosen)
+
+    def _title(self, column: Column[Item]) -> str:
+        mark = ""
+        if self._sorted and self._sorted[0] == column.key:
+            mark = "▼" if self._sorted[1] else "▲"
+        return clean(_(column.title)) + mark
+
+    def _header(self, column: Column[Item]) -> Text:
+        style = "reverse" if column.key == self._column_key and len(self.all_columns) > 1 else ""
+        return Text(self._title(column), style=style, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
+
+    def _column_index(self) -> int:
+        keys = [column.key for column, _width in self._layout]
+        return keys.index(self._column_key) if self._column_key in keys else 0
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """Fit the columns to the new width."""
+        layout = self._fit(self._drawn)
+        if layout != self._layout:
+            self._layout = ()
+            self._redraw()
+
+    def _move_column(self, step: int) -> None:
+        before = self._column_index()
+        after = max(0, min(len(self._layout) - 1, before + step))
+        if after == before or not self._layout:
+            return
+        self._column_key = self._layout[after][0].key
+        for index in (before, after):
+            column = self._layout[index][0]
+            self.ordered_columns[index].label = self._header(column)
+        self._clear_caches()
+        self.move_cursor(column=after, scroll=False)
+        self.refresh()
+
+    def action_column_left(self) -> None:
+        """Make the column to the left the one that `s` and `y` mean."""
+        self._move_column(-1)
+
+    def action_column_right(self) -> None:
+        """Make the column to the right the one that `s` and `y` mean."""
+        self._move_column(1)
+
+    def action_sort(self) -> None:
+        """Sort by the marked column; again turns the order round, a third time restores the first order."""
+        key = self._column_key
+        if self._sorted is None or self._sorted[0] != key:
+            self._sorted = (key, False)
+        else:
+            self._sorted = None if self._sorted[1] else (key, True)
+        self._layout = ()
+        self._redraw()
+
+    def action_select_cursor(self) -> None:
+        """Ask for the details of the item under the cursor."""
+        if self.current is not None:
+            self.post_message(self.Chosen(self, self.current))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer keys only where they do something."""
+        if action == "sort":
+            return self.sortable
+        return True
+
+    def action_copy_cell(self) -> None:
+        """Send the cell in the marked column to the terminal's clipboard."""
+        if self.current is not None:
+            key = self._layout[self._column_index()][0].key
+            index = next(i for i, column in enumerate(self.all_columns) if column.key == key)
+            self._copy(self.all_columns[index].cell(self.current).plain)
+
+    def action_copy_row(self) -> None:
+        """Send the row, tab-separated, to the terminal's clipboard."""
+        if self.current is not None:
+            self._copy("\t".join(column.cell(self.current).plain for column in self.all_columns))
+
+    def _copy(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.app.notify(_("Sent to the terminal's clipboard: %(text)s") % {"text": text[:60]}, markup=False, timeout=3)
+

@@ -1,0 +1,102 @@
+"""How the tabs spell values for people: the ledger's closed vocabularies, instants, numbers and states."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
+
+from rich.text import Text
+
+from billing_console import money
+from billing_console.i18n import N_, _
+from billing_console.text import one_line
+from db.values import AlertLevel, AlertType, BalanceStatus, CallStatus, ModelStatus, PriceUnit, UsageType
+
+USAGE_TYPES = {
+    UsageType.TEXT_GENERATION: N_("text_generation"),
+    UsageType.IMAGE_GENERATION: N_("image_generation"),
+    UsageType.AUDIO_TTS: N_("audio_tts"),
+    UsageType.AUDIO_STT: N_("audio_stt"),
+    UsageType.VIDEO_GENERATION: N_("video_generation"),
+}
+CALL_STATUSES = {CallStatus.SUCCESS: N_("success"), CallStatus.FAILED: N_("failed")}
+BALANCE_STATUSES = {
+    BalanceStatus.SUFFICIENT: N_("sufficient"),
+    BalanceStatus.LOW: N_("low"),
+    BalanceStatus.DEPLETED: N_("depleted"),
+}
+ALERT_TYPES = {
+    AlertType.LOW_BALANCE: N_("low balance"),
+    AlertType.INSUFFICIENT_BALANCE: N_("insufficient balance"),
+}
+ALERT_LEVELS = {AlertLevel.WARNING: N_("WARNING"), AlertLevel.CRITICAL: N_("CRITICAL")}
+MODEL_STATUSES = {
+    ModelStatus.ENABLED: N_("enabled"),
+    ModelStatus.DISABLED: N_("disabled"),
+    ModelStatus.INSUFFICIENT_FUNDS: N_("insufficient funds"),
+}
+UNITS = {
+    PriceUnit.MILLION_TOKENS: N_("1m tokens"),
+    PriceUnit.IMAGE: N_("image"),
+    PriceUnit.THOUSAND_CHARACTERS: N_("1k characters"),
+    PriceUnit.SECOND: N_("second"),
+    PriceUnit.MINUTE: N_("minute"),
+}
+
+GOOD, WARN, BAD, DIM = "green", "bold yellow", "bold red", "dim"
+"""Styles that go with a word and a symbol, never alone: many terminals show 16 colours or none."""
+
+MARKS = {GOOD: "●", WARN: "▲", BAD: "■", DIM: "○"}
+
+STATES = {
+    BalanceStatus.SUFFICIENT: (GOOD, BALANCE_STATUSES[BalanceStatus.SUFFICIENT]),
+    BalanceStatus.LOW: (WARN, BALANCE_STATUSES[BalanceStatus.LOW]),
+    BalanceStatus.DEPLETED: (BAD, BALANCE_STATUSES[BalanceStatus.DEPLETED]),
+    CallStatus.SUCCESS: (GOOD, CALL_STATUSES[CallStatus.SUCCESS]),
+    CallStatus.FAILED: (BAD, CALL_STATUSES[CallStatus.FAILED]),
+    ModelStatus.ENABLED: (GOOD, MODEL_STATUSES[ModelStatus.ENABLED]),
+    ModelStatus.DISABLED: (DIM, MODEL_STATUSES[ModelStatus.DISABLED]),
+    ModelStatus.INSUFFICIENT_FUNDS: (BAD, MODEL_STATUSES[ModelStatus.INSUFFICIENT_FUNDS]),
+    AlertLevel.WARNING: (WARN, ALERT_LEVELS[AlertLevel.WARNING]),
+    AlertLevel.CRITICAL: (BAD, ALERT_LEVELS[AlertLevel.CRITICAL]),
+}
+
+
+def cell(value: str, style: str = "") -> Text:
+    """Make one table cell of text from anywhere: inert, on one line, cut with an ellipsis where it does not fit."""
+    return Text(one_line(value), style=style, no_wrap=True, overflow="ellipsis", end="")
+
+
+def number(value: int | Decimal | None, style: str = "") -> Text:
+    """Make a right-aligned cell of a count, with thousands separators; blank for None."""
+    text = "" if value is None else f"{value:,}"
+    return Text(text, style=style, justify="right", no_wrap=True, overflow="ellipsis", end="")
+
+
+def amount(value: Decimal | None, *, places: int = 2, symbol: str = "¥", style: str = "") -> Text:
+    """Make a right-aligned cell of money in yuan; blank for None."""
+    text = "" if value is None else money.shown(value, places=places, symbol=symbol)
+    return Text(text, style=style, justify="right", no_wrap=True, overflow="ellipsis", end="")
+
+
+def state(status: BalanceStatus | CallStatus | ModelStatus | AlertLevel) -> Text:
+    """Make a cell of a status: symbol, word and colour."""
+    style, word = STATES[status]
+    return Text(f"{MARKS[style]} {_(word)}", style=style, no_wrap=True, overflow="ellipsis", end="")
+
+
+def instant(value: datetime | None, zone: tzinfo | None, *, seconds: bool = True, year: bool = False) -> str:
+    """Spell an instant in the business time zone; a dash for none."""
+    if value is None:
+        return "–"
+    return value.astimezone(zone).strftime(("%Y-" if year else "") + "%m-%d %H:%M" + (":%S" if seconds else ""))
+
+
+def day(value: date | None) -> str:
+    """Spell a day; a dash for none."""
+    return value.isoformat() if value else "–"
+
+
+def percent(value: Decimal) -> str:
+    """Spell a percentage with two decimals."""
+    return f"{value:.2f}%"
