@@ -135,7 +135,7 @@ def _lost_race(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     said = str(error.orig)
-    return _sqlstate(error) in _RACE_LOST or "UNIQUE constraint failed" in said or "database is locked" in said
+    return _sqlstate(error) in _RACE_LOST or "database is locked" in said
 
 
 def explain(error: Exception, database: Database) -> BillingError:
