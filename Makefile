@@ -1,0 +1,58 @@
+# All set-up is done by the targets themselves, into .venv, from lock files with hashes.
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := billing_console screens db tests
+CATALOGUE := billing_console/locale
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check torture lock locale clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/run.stamp ## open the console on an embedded demo ledger
+	$(BIN)/billing-console demo
+
+test: .venv/dev.stamp ## run the tests, on SQLite and on a PostgreSQL that they start
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: .venv/dev.stamp ## lint, format, types and import directions
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+torture: .venv/dev.stamp ## the long form of the crash and concurrency tests
+	TORTURE=long $(BIN)/pytest tests/torture -s
+
+lock: .venv/dev.stamp ## choose the newest allowed versions and write the lock files
+	$(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --upgrade -q pyproject.toml --extra build -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --upgrade -q pyproject.toml --extra dev -o requirements-dev.lock
+
+locale: .venv/dev.stamp ## collect the messages, merge them into the zh_CN catalogue and compile it
+	$(BIN)/pybabel -q extract -F babel.cfg -k _ -k N_ -k ngettext:1,2 -k pgettext:1c,2 --no-location --sort-output \
+	  --omit-header -o $(CATALOGUE)/messages.pot .
+	$(BIN)/pybabel -q update -D billing_console -i $(CATALOGUE)/messages.pot -d $(CATALOGUE) -l zh_CN --no-fuzzy-matching
+	$(BIN)/pybabel -q compile -D billing_console -d $(CATALOGUE)
+
+clean: ## remove what the other targets made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache snapshot_report.html
+
+.venv/created.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "billing-console needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run.stamp: .venv/created.stamp requirements.lock pyproject.toml
+	@test -e .venv/dev.stamp || $(MAKE) --no-print-directory install LOCK=requirements.lock
+	@touch $@
+
+.venv/dev.stamp: .venv/created.stamp requirements-dev.lock pyproject.toml
+	@$(MAKE) --no-print-directory install LOCK=requirements-dev.lock
+	@touch $@ .venv/run.stamp
+
+.PHONY: install
+install:
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
