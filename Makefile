@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CODE := billing_console screens db tests
+COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url --no-emit-find-links pyproject.toml
 CATALOGUE := billing_console/locale
 
 .DEFAULT_GOAL := help
@@ -26,17 +28,20 @@ torture: .venv/dev.stamp ## the long form of the crash and concurrency tests
 	TORTURE=long $(BIN)/pytest tests/torture -s
 
 lock: .venv/dev.stamp ## choose the newest allowed versions and write the lock files
-	$(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --upgrade -q pyproject.toml --extra build -o requirements.lock
-	$(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --upgrade -q pyproject.toml --extra dev -o requirements-dev.lock
+	$(COMPILE) --extra build -o requirements.lock
+	$(COMPILE) --extra dev -o requirements-dev.lock
 
+# Babel warns that Chinese has fewer plural forms than English: so it is.
 locale: .venv/dev.stamp ## collect the messages, merge them into the zh_CN catalogue and compile it
+	@mkdir -p $(CATALOGUE)
 	$(BIN)/pybabel -q extract -F babel.cfg -k _ -k N_ -k ngettext:1,2 -k pgettext:1c,2 --no-location --sort-output \
-	  --omit-header -o $(CATALOGUE)/messages.pot .
-	$(BIN)/pybabel -q update -D billing_console -i $(CATALOGUE)/messages.pot -d $(CATALOGUE) -l zh_CN --no-fuzzy-matching
+	  --project billing-console --copyright-holder 'billing-console contributors' -o $(CATALOGUE)/messages.pot .
+	$(BIN)/pybabel -q update -D billing_console -i $(CATALOGUE)/messages.pot -d $(CATALOGUE) -l zh_CN --init-missing \
+	  --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 	$(BIN)/pybabel -q compile -D billing_console -d $(CATALOGUE)
 
 clean: ## remove what the other targets made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache snapshot_report.html
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist snapshot_report.html
 
 .venv/created.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -44,13 +49,15 @@ clean: ## remove what the other targets made
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/run.stamp: .venv/created.stamp requirements.lock pyproject.toml
-	@test -e .venv/dev.stamp || $(MAKE) --no-print-directory install LOCK=requirements.lock
+# The dev lock holds everything the runtime lock does, so an environment made for development stays one.
+.venv/run.stamp: .venv/created.stamp requirements.lock requirements-dev.lock pyproject.toml
+	@if test -e .venv/dev.stamp; then $(MAKE) --silent .venv/dev.stamp; \
+	  else $(MAKE) --no-print-directory install LOCK=requirements.lock; fi
 	@touch $@
 
 .venv/dev.stamp: .venv/created.stamp requirements-dev.lock pyproject.toml
 	@$(MAKE) --no-print-directory install LOCK=requirements-dev.lock
-	@touch $@ .venv/run.stamp
+	@touch $@
 
 .PHONY: install
 install:

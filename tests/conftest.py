@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-for name in [key for key in os.environ if key.startswith(("TEXTUAL", "BILLING_CONSOLE_", "NO_COLOR", "LC_", "LANG"))]:
+# Before anything of the product or of Textual is imported: both read some of these as they are imported.
+OUTSIDE = ("TEXTUAL", "BILLING_CONSOLE_", "NO_COLOR", "LC_", "LANG")
+for name in [key for key in os.environ if key.startswith(OUTSIDE) and not key.startswith("TEXTUAL_SNAPSHOT_")]:
     del os.environ[name]
 os.environ["LANG"] = "C.UTF-8"
 
@@ -32,35 +35,44 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
+    """A real PostgreSQL; a test that needs it fails with the reason where there is none."""
     with running() as server:
-        init(server.url("postgres"))
         yield server
 
 
 @pytest.fixture(scope="session")
-def database_names() -> Iterator[str]:
-    return (f"test_{number}" for number in itertools.count())
+def migrated_database(postgres_server: Server) -> Iterator[str]:
+    """The name of a PostgreSQL database with an empty ledger, which is only ever copied: migrating is slow."""
+    with _database(postgres_server, "template0") as name:
+        init(postgres_server.url(name))
+        yield name
 
 
 @pytest.fixture
-def empty_postgres_url(postgres_server: Server, database_names: Iterator[str]) -> Iterator[str]:
+def empty_postgres_url(postgres_server: Server) -> Iterator[str]:
     """A PostgreSQL database with nothing in it."""
-    yield from _database(postgres_server, next(database_names), "template0")
+    with _database(postgres_server, "template0") as name:
+        yield postgres_server.url(name)
 
 
 @pytest.fixture
-def postgres_url(postgres_server: Server, database_names: Iterator[str]) -> Iterator[str]:
-    """A PostgreSQL database with an empty ledger, copied from one that was migrated once."""
-    yield from _database(postgres_server, next(database_names), "postgres")
+def postgres_url(postgres_server: Server, migrated_database: str) -> Iterator[str]:
+    """A PostgreSQL database with an empty ledger."""
+    with _database(postgres_server, migrated_database) as name:
+        yield postgres_server.url(name)
 
 
-def _database(server: Server, name: str, template: str) -> Iterator[str]:
-    import psycopg
-
-    with psycopg.connect(f"host={server.sockets} user=postgres dbname=template1", autocommit=True) as connection:
+@contextmanager
+def _database(server: Server, template: str) -> Iterator[str]:
+    """A database that no other test run has, even where they share a server."""
+    name = f"billing_test_{uuid.uuid4().hex}"
+    with server.connect() as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
-        yield server.url(name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    try:
+        yield name
+    finally:
+        with server.connect() as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture

