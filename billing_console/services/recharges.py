@@ -109,12 +109,7 @@ def reverse_recharge(ledger: Ledger, recharge_id: int, *, reason: str) -> Rechar
     reason = storable(reason, "reason")
 
     def work(session: Session) -> RechargeView:
-        original = session.get(Recharge, recharge_id)
-        if original is None:
-            raise NotFound(
-                _("There is no recharge %(id)d.") % {"id": recharge_id},
-                _("List them with: billing-console pools history"),
-            )
+        original = _found(session, recharge_id)
         pool = lock_pool(session, original.provider_id)
         _require_reversible(session, ledger, pool, original)
         entry = _Entry(
@@ -128,6 +123,26 @@ def reverse_recharge(ledger: Ledger, recharge_id: int, *, reason: str) -> Rechar
         return _book(session, ledger, pool, entry)
 
     return in_transaction(ledger.database, work)
+
+
+def preview_reversal(ledger: Ledger, recharge_id: int) -> BalanceChange:
+    """Return the available balance before and after a reversal, by the rules of `reverse_recharge`, writing nothing."""
+    with reading(ledger.database) as session:
+        original = _found(session, recharge_id)
+        pool = session.get_one(ResourcePool, original.provider_id)
+        _require_reversible(session, ledger, pool, original)
+        before = view_of(ledger, pool, "", unsettled(session, pool.provider_id)).available_balance
+        return BalanceChange(before=before, after=before - original.amount)
+
+
+def _found(session: Session, recharge_id: int) -> Recharge:
+    entry = session.get(Recharge, recharge_id)
+    if entry is None:
+        raise NotFound(
+            _("There is no recharge %(id)d.") % {"id": recharge_id},
+            _("List them with: billing-console pools history"),
+        )
+    return entry
 
 
 def _require_room(pool: ResourcePool, amount: Decimal) -> None:
