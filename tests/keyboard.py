@@ -1,0 +1,82 @@
+"""The console as a person at a keyboard meets it: keys in, the text of the screen out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from textual.pilot import Pilot
+from textual.widgets._toast import Toast
+
+from billing_console.app import BillingConsoleApp
+from billing_console.services.ledger import open_ledger
+from billing_console.terminal import ConsoleOptions
+
+
+class Keyboard:
+    """Presses keys and waits until everything they set off is done."""
+
+    def __init__(self, app: BillingConsoleApp, pilot: Pilot[int]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, each when what the one before set off is done."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settled()
+
+    async def burst(self, *keys: str) -> None:
+        """Press keys as fast as they go, as somebody impatient does on a slow line."""
+        await self.pilot.press(*keys)
+        await self.settled()
+
+    async def type(self, text: str) -> None:
+        """Type characters into the field that has the focus."""
+        await self.burst(*("space" if character == " " else character for character in text))
+
+    async def settled(self) -> None:
+        """Wait until no question to the ledger is under way and every answer is drawn."""
+        for _round in range(50):
+            await self.pilot.pause()
+            waiting = [worker.wait() for worker in self.app.workers if not worker.is_finished]
+            if waiting:
+                await asyncio.gather(*waiting, return_exceptions=True)
+            elif self.app.ledger is not None:
+                return
+        raise AssertionError("the console does not come to rest")
+
+    @property
+    def lines(self) -> list[str]:
+        """What the terminal shows."""
+        return [strip.text for strip in self.app.screen._compositor.render_strips()]
+
+    @property
+    def screen(self) -> str:
+        """What the terminal shows, as one text."""
+        return "\n".join(self.lines)
+
+    def line(self, text: str) -> str:
+        """The first line that holds a text."""
+        found = next((line for line in self.lines if text in line), None)
+        assert found is not None, f"{text!r} is not on the screen:\n{self.screen}"
+        return found
+
+    @property
+    def said(self) -> str:
+        """The notifications that are shown."""
+        return "\n".join(toast._notification.message for toast in self.app.screen.query(Toast))
+
+
+@asynccontextmanager
+async def console(url: str, *, size: tuple[int, int] = (80, 24), read_only: bool = False) -> AsyncIterator[Keyboard]:
+    """The console on a ledger, open and at rest."""
+    options = ConsoleOptions(
+        lambda: open_ledger(url, read_only=read_only, operator="tester"), "a ledger", read_only=read_only
+    )
+    app = BillingConsoleApp(options)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        keyboard = Keyboard(app, pilot)
+        await keyboard.settled()
+        yield keyboard

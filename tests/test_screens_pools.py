@@ -1,0 +1,264 @@
+"""Resource pools at the keyboard: recharge, reverse, check now; the ledger is asked first, then the screen."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from rich.cells import cell_len
+
+from billing_console.money import LEDGER_LIMIT
+from billing_console.services.alerts import list_alerts
+from billing_console.services.check import check_pools
+from billing_console.services.ledger import Ledger
+from billing_console.services.models import get_model
+from billing_console.services.pools import get_pool, list_pools
+from billing_console.services.recharges import recharge_history
+from db.values import AlertType, BalanceStatus, ModelStatus
+from tests.factories import everything, pay, pool, price, spend
+from tests.keyboard import console
+
+HOSTILE = "[@click=app.quit]x[/]\x1b[2J\u202e"
+
+
+@pytest.fixture
+def depleted(sqlite_ledger: Ledger) -> Ledger:
+    """A pool of 100 yuan of which 130 are used: alert open, its model suspended."""
+    pool(sqlite_ledger, "openai", "100")
+    price(sqlite_ledger)
+    spend(sqlite_ledger, "130")
+    check_pools(sqlite_ledger)
+    return sqlite_ledger
+
+
+async def test_recharge_lifts_alert_and_suspension_at_once(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        assert "CRITICAL" in keys.screen
+        await keys.press("3", "c")
+        await keys.type("1000.50")
+        await keys.press("enter")
+        await keys.type("INV-7")
+        await keys.press("enter")
+        assert "-¥30.00 → ¥970.50" in keys.screen
+        await keys.burst("enter", "enter")
+        assert len(recharge_history(depleted)) == 1
+        await keys.press("y")
+
+        booked = recharge_history(depleted)[0]
+        assert (booked.amount, booked.reference, booked.operator) == (Decimal("1000.50"), "INV-7", "tester")
+        assert get_pool(depleted, "openai").available_balance == Decimal("970.50")
+        assert list_alerts(depleted, resolved=False) == ()
+        assert get_model(depleted, "openai", "gpt-4o").status is ModelStatus.ENABLED
+        assert "CRITICAL" not in keys.screen
+        assert "● sufficient" in keys.line("openai")
+        assert "-¥30.00 → ¥970.50" in keys.said
+        assert f"recharge {booked.id}" in keys.said
+
+
+async def test_however_often_y_and_enter_are_pressed_money_moves_once(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c")
+        await keys.type("7")
+        await keys.press("enter")
+        await keys.type("INV-8")
+        await keys.press("enter")
+        await keys.burst("y", "y", "enter", "y", "enter")
+    assert [entry.amount for entry in recharge_history(depleted)] == [Decimal(7), Decimal(100)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "complaint"),
+    [
+        ("0", "greater than 0"),
+        ("-5", "greater than 0"),
+        ("1.234", "more than 2 decimals"),
+        ("1e9", "not a number"),
+        ("NaN", "not a number"),
+        ("9223372036.86", "more than the ledger can hold"),
+    ],
+)
+async def test_an_amount_is_checked_as_it_is_typed(
+    depleted: Ledger, sqlite_url: str, typed: str, complaint: str
+) -> None:
+    before = everything(depleted)
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c")
+        await keys.type(typed)
+        assert complaint in keys.screen
+        await keys.burst("enter", "enter")
+        assert complaint in keys.screen
+        assert keys.line("Amount").split()[2] == typed
+    assert everything(depleted)["recharges"] == before["recharges"]
+
+
+async def test_a_refused_recharge_keeps_what_was_typed(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", str(LEDGER_LIMIT // 1))
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c")
+        await keys.type("5000")
+        await keys.press("enter")
+        await keys.type("INV-9")
+        await keys.press("enter")
+        assert "cannot hold that much" in keys.screen.replace("\n", " ")
+        assert "5000" in keys.line("Amount")
+        assert "INV-9" in keys.line("Reference")
+        await keys.press("escape")
+        assert "Resource pool" not in keys.screen.splitlines()[4]
+    assert len(recharge_history(sqlite_ledger)) == 1
+
+
+async def test_the_note_is_optional_and_reached_with_the_arrow(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c")
+        await keys.type("7")
+        await keys.press("down")
+        await keys.type("INV-8")
+        await keys.press("down")
+        await keys.type("paid by wire")
+        await keys.press("enter", "y")
+    assert recharge_history(depleted)[0].note == "paid by wire"
+
+
+async def test_escape_goes_from_the_page_to_the_form_to_the_tab(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c", "7", "enter", "r", "enter")
+        assert "Press y" in keys.screen
+        await keys.press("escape")
+        assert "7" in keys.line("Amount")
+        await keys.press("escape")
+        assert "Recharge openai" not in keys.screen
+    assert len(recharge_history(depleted)) == 1
+
+
+async def test_a_first_recharge_opens_the_pool(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(sqlite_ledger, "5", provider_id="moonshot")
+    async with console(sqlite_url) as keys:
+        await keys.press("3")
+        assert "○ no pool" in keys.line("moonshot")
+        await keys.press("c", "8", "0", "enter", "r", "enter", "y")
+        assert "● sufficient" in keys.line("moonshot")
+    assert get_pool(sqlite_ledger, "moonshot").available_balance == Decimal(75)
+
+
+async def test_check_now_checks_pools_that_were_just_checked(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    async with console(sqlite_url) as keys:
+        await keys.press("3")
+        first = get_pool(sqlite_ledger, "openai").last_check_at
+        spend(sqlite_ledger, "90.01")
+        await keys.press("n")
+
+        after = get_pool(sqlite_ledger, "openai")
+        assert first is not None and after.last_check_at is not None and after.last_check_at > first
+        assert [alert.alert_type for alert in list_alerts(sqlite_ledger, resolved=False)] == [AlertType.LOW_BALANCE]
+        assert "WARNING" in keys.lines[1]
+        row = keys.line("░")
+        assert "▲ low" in row and "█░░░░░░░   9.99%" in row
+        assert "1 pool checked" in keys.said and "openai: alert raised" in keys.said
+        spend(sqlite_ledger, "20")
+        await keys.press("n")
+        assert "openai: alert escalated" in keys.said
+
+
+async def test_a_recharge_is_reversed_from_the_history_with_a_reason(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    pay(sqlite_ledger, "50", reference="twice by mistake")
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "H")
+        assert "twice by mistake" in keys.screen
+        await keys.press("v")
+        await keys.type("booked twice")
+        await keys.press("enter")
+        assert "¥150.00 → ¥100.00" in keys.screen
+        await keys.burst("y", "y")
+
+        reversal, reversed_, _first = recharge_history(sqlite_ledger, "openai")
+        assert (reversal.amount, reversal.reverses_id, reversal.reference) == (
+            Decimal(-50),
+            reversed_.id,
+            "booked twice",
+        )
+        assert get_pool(sqlite_ledger, "openai").available_balance == Decimal(100)
+        assert f"reversed by {reversal.id}" in keys.line("twice by")
+        await keys.press("g", "v")
+        assert "Reverse recharge" not in keys.screen
+        await keys.press("escape")
+        assert "¥100.00" in keys.line("● sufficient")
+
+
+async def test_the_history_tells_all_of_an_entry(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai")
+    entry = pay(sqlite_ledger, "50", reference="r" * 70, note="paid by wire after a long talk with the bank about fees")
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "H", "enter")
+        for text in ("r" * 50, "paid by wire after a long talk", entry.idempotency_key, "tester"):
+            assert text in keys.screen
+
+
+async def test_a_reversal_that_would_overdraw_says_so_before_the_page(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "H", "v", "x", "enter")
+        assert "would overdraw" in keys.line("of the pool is left")
+    assert len(recharge_history(depleted)) == 1
+
+
+async def test_details_tell_balances_alert_models_and_recharges(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, size=(80, 40)) as keys:
+        await keys.press("3", "enter")
+        assert "-¥30.00" in keys.line("Available balance")
+        assert "10.00%" in keys.line("Low below")
+        assert "insufficient balance" in keys.line("Open alert")
+        assert "■ insufficient funds  gpt-4o" in keys.screen
+        assert "1 model cannot be called" in keys.screen
+        assert "bank 1" in keys.screen
+
+
+async def test_read_only_offers_and_does_no_write(depleted: Ledger, sqlite_url: str) -> None:
+    before = everything(depleted)
+    async with console(sqlite_url, read_only=True, size=(120, 24)) as keys:
+        await keys.press("3", "c", "n", "H", "v")
+        assert "Recharge history of openai" in keys.screen
+        assert "Reverse" not in keys.screen
+        await keys.press("escape")
+        assert "c Recharge" not in keys.screen and "n Check now" not in keys.screen
+        await keys.press("question_mark")
+        assert "Check now" not in keys.screen
+    assert everything(depleted) == before
+
+
+async def test_hostile_names_stay_text_in_every_dialog(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, HOSTILE, "100")
+    async with console(sqlite_url, size=(120, 30)) as keys:
+        await keys.press("3")
+        assert r"[@click=app.quit]x[/]" in keys.screen
+        for key in ("enter", "H", "c"):
+            await keys.press(key)
+            assert "[@click=app.quit]x[/]\\x1b[2J\\u202e" in keys.screen
+            assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
+            if key != "c":
+                await keys.press("escape")
+        await keys.press("5", "enter")
+        await keys.type(HOSTILE[:5])
+        await keys.press("enter", "y")
+    assert get_pool(sqlite_ledger, HOSTILE).total_balance == Decimal(105)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_every_number_is_whole_and_rows_are_aligned(sqlite_ledger: Ledger, sqlite_url: str, width: int) -> None:
+    pool(sqlite_ledger, "东京云服务-团队-非常长的名字-第二部分", "1234567.89")
+    pool(sqlite_ledger, "openai", "9200000000")
+    async with console(sqlite_url, size=(width, 24)) as keys:
+        await keys.press("3")
+        assert "¥9,200,000,000.00" in keys.line("openai")
+        rows = [line for line in keys.lines if "100.00%" in line]
+        assert len(rows) == 2
+        assert len({cell_len(row.split("100.00%")[0]) for row in rows}) == 1
+
+
+async def test_an_overdraft_is_drawn_as_an_empty_bar(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", "1")
+    spend(sqlite_ledger, "500")
+    async with console(sqlite_url) as keys:
+        await keys.press("3")
+        assert "░░░░░░░░  <-999%" in keys.line("■ depleted")
+    assert list_pools(sqlite_ledger)[0].status is BalanceStatus.DEPLETED
