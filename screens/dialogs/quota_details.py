@@ -1,0 +1,102 @@
+"""One user's quota, whole: what was granted and by whom, and what it was spent on lately."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from billing_console import money
+from billing_console.i18n import _
+from billing_console.text import one_line
+from screens import words
+from screens.dialogs.details import DetailsDialog, facts, grid
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from billing_console.services.ledger import Ledger
+    from billing_console.services.quotas import QuotaDetails, QuotaView
+
+GRANTS = 50
+"""How many of the newest grants the details list."""
+
+
+class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
+    """Everything the ledger knows about one user's quota."""
+
+    def __init__(self, user_id: str) -> None:
+        """Keep whose quota to show."""
+        super().__init__()
+        self.user_id = user_id
+
+    def heading(self) -> str:
+        """Return the title line."""
+        return _("Quota of %(user)s") % {"user": one_line(self.user_id, 60)}
+
+    def work(self) -> Callable[[Ledger], QuotaDetails]:
+        """Ask for quota, grants and newest calls."""
+        user_id = self.user_id
+
+        def work(ledger: Ledger) -> QuotaDetails:
+            from billing_console.services.quotas import quota_details
+
+            return quota_details(ledger, user_id)
+
+        return work
+
+    def parts(self, answer: QuotaDetails) -> Iterator[Content]:
+        """Show the amounts, then grants, then calls."""
+        yield facts(self._facts(answer.quota), room=self.room)
+        yield self._grants(answer)
+        yield self._calls(answer)
+
+    def _facts(self, quota: QuotaView) -> Iterator[tuple[str, str]]:
+        yield _("User"), quota.user_id
+        yield _("Next call"), self._next_call(quota)
+        if quota.granted_amount is not None and quota.remaining_amount is not None:
+            yield _("Granted"), self._exact(quota.granted_amount)
+            yield _("Used"), self._exact(quota.used_amount)
+            yield _("Remaining"), self._exact(quota.remaining_amount)
+        else:
+            yield _("Used"), self._exact(quota.used_amount)
+        yield _("Last change"), words.instant(quota.updated_at, self.console.zone, year=True)
+
+    def _next_call(self, quota: QuotaView) -> str:
+        if quota.is_blocked:
+            why = _("refused, the quota is exhausted") if quota.has_quota else _("refused, a quota is required")
+            return f"{words.MARKS[words.BAD]} {why}"
+        why = _("let through") if quota.has_quota else _("let through, no quota limits this user")
+        return f"{words.MARKS[words.GOOD]} {why}"
+
+    def _grants(self, answer: QuotaDetails) -> Content:
+        rows = [
+            (
+                str(grant.id),
+                words.instant(grant.created_at, self.console.zone, seconds=False, year=True),
+                self._exact(grant.amount),
+                grant.operator,
+                grant.reference,
+            )
+            for grant in answer.grants[:GRANTS]
+        ]
+        title = _("Grants")
+        if len(answer.grants) > GRANTS:
+            title = _("Grants: the newest %(count)d of %(all)d") % {"count": GRANTS, "all": len(answer.grants)}
+        return grid(title, rows or [(_("none"),)], room=self.room, numbers=(0, 2))
+
+    def _calls(self, answer: QuotaDetails) -> Content:
+        rows = [
+            (
+                words.instant(call.created_at, self.console.zone, seconds=False),
+                words.state(call.status).plain,
+                _("unpriced") if call.unpriced else money.shown(call.cost_amount, places=4, symbol=self.console.symbol),
+                call.model_id,
+            )
+            for call in answer.recent
+        ]
+        return grid(_("Newest calls"), rows or [(_("none"),)], room=self.room, numbers=(2,))
+
+    def _exact(self, value: Decimal) -> str:
+        return money.shown_exact(value, symbol=self.console.symbol)

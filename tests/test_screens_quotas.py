@@ -1,0 +1,164 @@
+"""User quotas at the keyboard: grant, take back, find a user."""
+
+from __future__ import annotations
+
+import csv
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from billing_console.services.ledger import Ledger
+from billing_console.services.metering import record_usage
+from billing_console.services.quotas import QuotaView, grant_quota, list_quotas, quota_details
+from billing_console.services.settlement import settle
+from screens.quotas import MOST
+from tests.factories import everything, spend, usage
+from tests.keyboard import Keyboard, console
+
+HOSTILE = "[/]\x1b[2J\u202e[@click=app.quit]x[/]"
+
+
+def quota(ledger: Ledger, user_id: str) -> QuotaView:
+    return quota_details(ledger, user_id).quota
+
+
+async def grant(keys: Keyboard, amount: str, reference: str) -> None:
+    """Fill the form from its amount on, up to the page."""
+    await keys.type(amount)
+    await keys.press("enter")
+    await keys.type(reference)
+    await keys.press("enter")
+
+
+async def test_grant_to_the_user_under_the_cursor(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    grant_quota(sqlite_ledger, "bob", Decimal(5), reference="first")
+    spend(sqlite_ledger, "5", user_id="bob")
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        assert "■ exhausted" in keys.line("bob")
+        await keys.press("c")
+        await grant(keys, "12.000000001", "ticket 9")
+        assert "¥0.000000000 → ¥12.000000001" in keys.screen
+        assert quota(sqlite_ledger, "bob").granted_amount == 5
+        await keys.burst("y", "y", "y")
+
+        details = quota_details(sqlite_ledger, "bob")
+        assert details.quota.remaining_amount == Decimal("12.000000001")
+        assert [(entry.amount, entry.reference, entry.operator) for entry in details.grants[:-1]] == [
+            (Decimal("12.000000001"), "ticket 9", "tester")
+        ]
+        assert "● available" in keys.line("bob")
+        assert f"grant {details.grants[0].id}" in keys.said
+
+
+async def test_the_first_grant_of_an_empty_ledger_is_typed_whole(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        assert "Press c to grant the first quota" in keys.screen
+        await keys.press("c")
+        await keys.type("东京团队")
+        await keys.press("enter")
+        await grant(keys, "3", "welcome")
+        await keys.press("y")
+        assert "¥3.00" in keys.line("东京团队")
+    assert quota(sqlite_ledger, "东京团队").remaining_amount == 3
+
+
+async def test_take_back_what_is_not_used(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "v")
+        await grant(keys, "11", "left the team")
+        assert "alice has only ¥10.00 left" in keys.screen
+        assert "11" in keys.line("Amount") and "left the team" in keys.line("Reference")
+        await keys.press("up", "backspace", "enter", "enter")
+        assert "¥10.00 → ¥9.00" in keys.screen
+        await keys.burst("y", "y")
+    assert [entry.amount for entry in quota_details(sqlite_ledger, "alice").grants] == [Decimal(-1), Decimal(10)]
+
+
+async def test_a_hostile_user_id_is_shown_inert_and_granted_exactly(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(sqlite_ledger, "1", user_id=HOSTILE)
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        assert "[/]\\x1b[2J\\u202e[@cl" in keys.screen
+        await keys.press("c")
+        assert keys.app.screen.query_one("#userId", Input).value == HOSTILE
+        assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
+        await grant(keys, "5", "r")
+        assert "\x1b" not in keys.screen and "\\x1b[2J" in keys.screen
+        await keys.press("y", "enter")
+        assert "Quota of [/]\\x1b" in keys.screen and "\x1b" not in keys.screen
+    assert quota(sqlite_ledger, HOSTILE).granted_amount == 5
+
+
+async def test_a_completed_user_id_is_drawn_inert_too(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(sqlite_ledger, "1", user_id="zoe\x1b[2J")
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "c")
+        await keys.press("up", *["backspace"] * 8)
+        await keys.type("zo")
+        assert "zoe�[2J" in keys.line("│ User ") and "\x1b" not in keys.screen
+
+
+async def test_status_is_said_in_words(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "ok", Decimal(4), reference="r")
+    spend(sqlite_ledger, "1", user_id="ok")
+    grant_quota(sqlite_ledger, "over", Decimal(1), reference="r")
+    spend(sqlite_ledger, "3", user_id="over")
+    spend(sqlite_ledger, "3", user_id="free")
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        assert [line.split()[:3] for line in keys.lines[4:7]] == [
+            ["over", "■", "exhausted"],
+            ["ok", "●", "available"],
+            ["free", "○", "unlimited"],
+        ]
+        assert "██████░░  75.00%" in keys.lines[5]
+        assert "-¥2.00" in keys.lines[4] and "-200.00%" in keys.lines[4]
+        await keys.press("enter")
+        assert "refused, the quota is exhausted" in keys.screen
+        assert "gpt-4o" in keys.line("¥3.0000")
+
+
+async def test_the_filter_finds_a_user_and_escape_shows_all(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    for user in ("alice", "bob", "malice"):
+        grant_quota(sqlite_ledger, user, Decimal(1), reference="r")
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "slash")
+        await keys.type("LICE")
+        await keys.press("enter")
+        assert "user id contains LICE" in keys.screen
+        assert "2 users" in keys.screen and " bob " not in keys.screen
+        await keys.press("escape")
+        assert "3 users" in keys.screen and "contains" not in keys.screen
+
+
+async def test_many_users_are_cut_honestly_on_the_screen_and_exported_whole(
+    sqlite_ledger: Ledger, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record_usage(
+        sqlite_ledger, [usage(user_id=f"user-{number:04}", cost_amount=Decimal(1)) for number in range(MOST + 1)]
+    )
+    settle(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        assert f"the first {MOST} users" in keys.screen
+        await keys.press("e", "enter")
+        exported = next(tmp_path.glob("quotas-*.csv"))
+        with exported.open(encoding="utf-8", newline="") as file:
+            assert {row["userId"] for row in csv.DictReader(file)} == {q.user_id for q in list_quotas(sqlite_ledger)}
+
+
+async def test_read_only_offers_and_does_no_write(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(1), reference="r")
+    before = everything(sqlite_ledger)
+    async with console(sqlite_url, read_only=True) as keys:
+        await keys.press("4", "c", "v")
+        assert "Grant" not in keys.lines[-1] and "Take back" not in keys.lines[-1]
+        assert "quota" not in "\n".join(keys.lines[5:]).lower()
+    assert everything(sqlite_ledger) == before
