@@ -1,0 +1,183 @@
+"""Pricing at the keyboard: what holds, what held, what will hold, and adding a price."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from billing_console.services.ledger import Ledger
+from billing_console.services.prices import list_prices
+from db.values import PriceUnit, UsageType
+from tests.factories import everything, price, spend
+from tests.keyboard import Keyboard, console
+
+SOON = datetime.now(UTC) + timedelta(days=400)
+
+
+async def fill(keys: Keyboard, *texts: str) -> None:
+    """Type one text a field, Enter after each."""
+    for text in texts:
+        await keys.type(text)
+        await keys.press("enter")
+
+
+async def test_a_price_is_added_for_the_row_under_the_cursor(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    old = price(sqlite_ledger, cached_input_price=Decimal("2.5"))
+    async with console(sqlite_url) as keys:
+        await keys.press("6")
+        assert "¥10.00" in keys.line("gpt-4o") and "¥30.00" in keys.line("gpt-4o")
+        await keys.press("p")
+        assert "now ¥10.00" in keys.line("Input price")
+        await fill(keys, "8.000000001", "24", "", "")
+        assert "¥10.00 → ¥8.000000001" in keys.screen
+        assert "¥30.00 → ¥24.00" in keys.screen
+        assert "¥2.50 → as input" in keys.screen
+        await keys.burst("enter", "enter")
+        assert len(list_prices(sqlite_ledger, all_versions=True)) == 1
+        await keys.burst("y", "y", "y")
+
+        new, *others = list_prices(sqlite_ledger, all_versions=True)
+        assert [other.id for other in others] == [old.id]
+        assert (new.input_price, new.output_price, new.cached_input_price, new.operator, new.in_force) == (
+            Decimal("8.000000001"),
+            Decimal(24),
+            None,
+            "tester",
+            True,
+        )
+        assert "¥8.000000001" in keys.line("gpt-4o")
+        assert f"Price {new.id}" in keys.said
+
+
+async def test_the_unit_follows_the_type(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("6")
+        assert "Press p to add one" in keys.screen
+        await keys.press("p")
+        await fill(keys, "minimax", "speech-02")
+        assert "1m tokens" in keys.line("Unit")
+        await keys.press("right", "right")
+        assert "audio_tts" in keys.line("Type") and "1k characters" in keys.line("Unit")
+        await keys.press("enter", "right", "right", "enter")
+        await fill(keys, "0.35", "0", "", "2020-01-01")
+        assert "– → ¥0.35" in keys.screen
+        await keys.press("y")
+        assert "1k characters" in keys.line("speech-02")
+    (added,) = list_prices(sqlite_ledger)
+    assert (added.provider_id, added.usage_type, added.unit) == (
+        "minimax",
+        UsageType.AUDIO_TTS,
+        PriceUnit.THOUSAND_CHARACTERS,
+    )
+    assert added.effective_from == datetime(2019, 12, 31, 16, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("typed", "complaint"),
+    [("-1", "must be 0 or more"), ("0.0000000001", "more than 9 decimals"), ("1e3", "not a number"), ("", "be empty")],
+)
+async def test_a_price_is_checked(sqlite_ledger: Ledger, sqlite_url: str, typed: str, complaint: str) -> None:
+    price(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("6", "p")
+        await fill(keys, typed)
+        assert complaint in keys.screen
+    assert len(list_prices(sqlite_ledger, all_versions=True)) == 1
+
+
+async def test_a_second_price_from_the_same_instant_is_refused_and_the_form_stays(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    price(sqlite_ledger, effective_from=datetime(2026, 1, 1, tzinfo=UTC))
+    async with console(sqlite_url) as keys:
+        await keys.press("6", "p")
+        await fill(keys, "1", "2", "", "2026-01-01T08:00")
+        await keys.press("y")
+        assert "already has another price" in keys.screen
+        assert "2026-01-01T08:00" in keys.line("Holds from")
+    assert len(list_prices(sqlite_ledger, all_versions=True)) == 1
+
+
+async def test_history_tells_past_present_and_future_apart(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    price(sqlite_ledger, source_currency="USD", exchange_rate="7.1")
+    price(sqlite_ledger, input_price=Decimal(7), effective_from=datetime(2026, 1, 1, tzinfo=UTC))
+    price(sqlite_ledger, input_price=Decimal(6), effective_from=SOON)
+    async with console(sqlite_url) as keys:
+        await keys.press("6")
+        assert "¥7.00" in keys.line("gpt-4o")
+        assert "1 change to come" in keys.screen
+        await keys.press("enter")
+        states = [line.split("│")[1].split(",")[0].strip() for line in keys.lines if ", from" in line]
+        assert states == ["▲ to come", "● in force", "○ past"]
+        assert "USD at 7.1" in keys.screen
+
+
+async def test_a_model_without_a_price_in_force_is_not_shown_as_priced(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(sqlite_ledger, "1", model_id="mystery")
+    price(sqlite_ledger, model_id="tomorrow", effective_from=SOON)
+    async with console(sqlite_url) as keys:
+        await keys.press("6")
+        assert "▲ no price" in keys.line("mystery")
+        assert "○ to come" in keys.line("tomorrow")
+        assert "0 prices · ▲ 1 model without a price · 1 change to come" in keys.screen
+        await keys.press("enter")
+        assert "unpriced" in keys.screen
+        await keys.press("escape", "p", "enter", "enter")
+        await fill(keys, "1", "2", "", "")
+        await keys.press("y")
+        assert "¥1.00" in keys.line("mystery")
+    assert [price.model_id for price in list_prices(sqlite_ledger)] == ["mystery"]
+
+
+async def test_hints_of_the_old_price_go_when_the_form_is_about_another_model(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    price(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("6", "p", "up", "up", "up")
+        await keys.type("x")
+        assert "now ¥" not in keys.screen
+        await keys.press("backspace")
+        assert "now ¥10.00" in keys.screen
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_prices_are_never_cut(sqlite_ledger: Ledger, sqlite_url: str, width: int) -> None:
+    price(
+        sqlite_ledger,
+        provider_id="东京云服务-团队",
+        model_id="長い名前のモデル-very-long-model-id-that-goes-on-and-on-2025-preview",
+        input_price=Decimal("0.000000047"),
+        output_price=Decimal("0.0000001"),
+    )
+    async with console(sqlite_url, size=(width, 24)) as keys:
+        await keys.press("6")
+        assert "¥0.000000047" in keys.line("長い") and "¥0.0000001" in keys.line("長い")
+        assert "1m tokens" in keys.line("長い")
+
+
+async def test_hostile_ids_are_inert_and_kept_exactly(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    hostile = "[/]\x1b[2J\u202e[@click=app.quit]x[/]"
+    price(sqlite_ledger, provider_id=hostile, model_id=hostile)
+    async with console(sqlite_url, size=(120, 24)) as keys:
+        for key in ("6", "enter", "escape", "p"):
+            await keys.press(key)
+            assert "[/]" in keys.screen
+            assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
+        await fill(keys, "1", "2", "", "")
+        assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
+        await keys.press("y")
+    assert {(price.provider_id, price.model_id) for price in list_prices(sqlite_ledger, all_versions=True)} == {
+        (hostile, hostile)
+    }
+
+
+async def test_read_only_offers_and_does_no_write(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    price(sqlite_ledger)
+    before = everything(sqlite_ledger)
+    async with console(sqlite_url, read_only=True) as keys:
+        await keys.press("6", "p")
+        assert "Add" not in keys.screen
+    assert everything(sqlite_ledger) == before
