@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets._toast import Toast
 
@@ -28,13 +29,15 @@ class Keyboard:
             await self.settled()
 
     async def burst(self, *keys: str) -> None:
-        """Press keys as fast as they go, as somebody impatient does on a slow line."""
-        await self.pilot.press(*keys)
+        """Press keys all at once, as they arrive over a slow line."""
+        for key in keys:
+            self.app.post_message(events.Key(key, key if len(key) == 1 else None))
         await self.settled()
 
     async def type(self, text: str) -> None:
         """Type characters into the field that has the focus."""
-        await self.burst(*("space" if character == " " else character for character in text))
+        await self.pilot.press(*("space" if character == " " else character for character in text))
+        await self.settled()
 
     async def settled(self) -> None:
         """Wait until no question to the ledger is under way and every answer is drawn."""

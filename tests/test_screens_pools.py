@@ -66,6 +66,16 @@ async def test_however_often_y_and_enter_are_pressed_money_moves_once(depleted: 
     assert [entry.amount for entry in recharge_history(depleted)] == [Decimal(7), Decimal(100)]
 
 
+async def test_keys_typed_ahead_reach_the_field_they_are_for(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c")
+        await keys.burst(*"500", "enter", *"2026001", "enter", "y")
+        assert "by ¥500.00, reference “2026001”" in keys.screen
+        assert len(recharge_history(depleted)) == 1
+        await keys.press("y")
+    assert [(entry.amount, entry.reference) for entry in recharge_history(depleted)[:1]] == [(Decimal(500), "2026001")]
+
+
 @pytest.mark.parametrize(
     ("typed", "complaint"),
     [
