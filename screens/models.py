@@ -56,7 +56,7 @@ class ModelsManagement(DataPane["tuple[ModelView, ...]"]):
             Column(
                 "disabledBy", N_("By"), lambda m: words.cell(m.disabled_by or ""), lambda m: m.disabled_by, 3, 8, 20
             ),
-            Column("reason", N_("Reason"), lambda m: words.cell(reason(m)), reason, 1, 12, 60),
+            Column("reason", N_("Reason"), lambda m: words.cell(reason(m)), reason, 1, 24, 60),
         )
 
     def _since(self, model: ModelView) -> Text:

@@ -66,9 +66,9 @@ class PricingManagement(DataPane["tuple[PriceRow, ...]"]):
     def _columns(self) -> Sequence[Column[PriceRow]]:
         return (
             Column("providerId", N_("Provider"), _provider, lambda row: row.provider_id, 0, 8, 20, once=True),
-            Column("modelId", N_("Model"), lambda row: words.cell(row.model_id), lambda row: row.model_id, 0, 12, 40),
-            Column("usageType", N_("Type"), _type, lambda row: row.usage_type and row.usage_type.value, min_width=10),
-            Column("unit", N_("Unit"), _unit, lambda row: row.price and row.price.unit.value, min_width=9),
+            Column("modelId", N_("Model"), lambda row: words.cell(row.model_id), lambda row: row.model_id, 0, 20, 40),
+            Column("usageType", N_("Type"), _type, lambda row: row.usage_type and row.usage_type.value, min_width=16),
+            Column("unit", N_("Unit"), _unit, lambda row: row.price and row.price.unit.value, min_width=13),
             self._price("inputPrice", N_("Input"), lambda price: price.input_price, 0),
             self._price("outputPrice", N_("Output"), lambda price: price.output_price, 0),
             self._price("cachedInputPrice", N_("Cached"), lambda price: price.cached_input_price, 1),

@@ -53,7 +53,7 @@ class UserQuotaManagement(DataPane["tuple[QuotaView, ...]"]):
     def _columns(self) -> Sequence[Column[QuotaView]]:
         return (
             Column(
-                "userId", N_("User"), lambda q: words.cell(q.user_id), lambda q: q.user_id, min_width=10, max_width=40
+                "userId", N_("User"), lambda q: words.cell(q.user_id), lambda q: q.user_id, min_width=16, max_width=40
             ),
             Column("status", N_("Status"), status_cell, lambda q: status_cell(q).plain, min_width=11),
             Column("grantedAmount", N_("Granted"), self._granted, lambda q: q.granted_amount, 1, right=True),
