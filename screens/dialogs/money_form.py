@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Generic
 
-from textual import on
-from textual.widgets import Input
-
 from billing_console import money
 from billing_console.i18n import N_, _
 from billing_console.text import storable
 from screens.dialogs.base import Result
-from screens.dialogs.form import Change, ConfirmedForm, Field, required
+from screens.dialogs.form import Change, ConfirmedForm, Field, FieldRow, required
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
@@ -32,10 +29,12 @@ class MoneyForm(ConfirmedForm[Result], Generic[Result]):
         yield Field("amount", N_("Amount"), partial(money.parse_amount, places=self.PLACES), hint=hint)
         yield Field("reference", N_("Reference"), reference, hint=_("invoice, transfer or ticket"))
 
-    @on(Input.Submitted, "#reference")
-    def _reference_entered(self, event: Input.Submitted) -> None:
-        event.prevent_default().stop()
-        self.action_accept()
+    def enter(self, row: FieldRow) -> None:
+        """Go on from the reference, past the optional fields."""
+        if row.field.name == "reference":
+            self.action_accept()
+        else:
+            super().enter(row)
 
 
 def reference(text: str) -> str:
