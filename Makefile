@@ -15,7 +15,7 @@ help: ## show this list
 demo: .venv/run.stamp ## open the console on an embedded demo ledger
 	$(BIN)/billing-console demo
 
-test: .venv/dev.stamp ## run the tests, on SQLite and on a PostgreSQL that they start
+test: .venv/dev.stamp ## run the tests, on SQLite and on a PostgreSQL that they start, or that TEST_POSTGRES_URL names
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 check: .venv/dev.stamp ## lint, format, types and import directions
