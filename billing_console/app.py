@@ -16,6 +16,7 @@ from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, TabbedContent, TabPane, Tabs
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
 
 log = logging.getLogger(__name__)
+MOVES = ("cursor_", "scroll_", "page_", "column_", "command_palette", "screen.", "app.")
+"""Beginnings of actions that make no sense as commands: moving about, and Textual's own."""
+
 WIDE = 92
 """Columns from which the tabs show their full names."""
 
@@ -66,10 +70,18 @@ TABS = (
 """The seed's six modules, in its order and by its names."""
 
 
+class LazyPane(TabPane):
+    """A tab that is shown only when asked for: focus arriving late in a tab just left must not bring it back."""
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Keep Textual from activating the tab of whatever gets the focus."""
+        event.prevent_default()
+
+
 class BillingConsoleApp(Console):
     """The terminal user interface; it knows the tabs, the keys that work everywhere, and the open ledger."""
 
-    CSS_PATH = [str(path) for path in sorted(Path(screens.__file__).parent.glob("*.tcss"))]
+    CSS_PATH: ClassVar[list[Any]] = [str(path) for path in sorted(Path(screens.__file__).parent.glob("*.tcss"))]
     TITLE = "billing-console"
     NOTIFICATION_TIMEOUT = 5
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -99,7 +111,7 @@ class BillingConsoleApp(Console):
         yield AlertBanner()
         with TabbedContent(initial=TABS[0].id):
             for tab in TABS:
-                yield TabPane(_(tab.label), id=tab.id)
+                yield LazyPane(_(tab.label), id=tab.id)
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -197,15 +209,19 @@ class BillingConsoleApp(Console):
         if self.pane is not None:
             self.pane.wake()
 
-    def action_show_tab(self, tab: str) -> None:
-        """Show a tab."""
+    def show_tab(self, tab: str) -> None:
+        """Show the tab with this id."""
         self.query_one(TabbedContent).active = tab
+
+    def action_show_tab(self, tab: str) -> None:
+        """Show the tab of a number key."""
+        self.show_tab(tab)
 
     def action_step_tab(self, step: int) -> None:
         """Show the next or the previous tab."""
         ids = [tab.id for tab in TABS]
         here = ids.index(self.query_one(ContentSwitcher).current or ids[0])
-        self.action_show_tab(ids[(here + step) % len(ids)])
+        self.show_tab(ids[(here + step) % len(ids)])
 
     # Everywhere
 
@@ -227,12 +243,17 @@ class BillingConsoleApp(Console):
             return self.ledger is not None
         return True
 
+    def action_command_palette(self) -> None:
+        """Search every action by name."""
+        if not any(isinstance(screen, CommandPalette) for screen in self.screen_stack):
+            self.push_screen(CommandPalette(placeholder=_("Search for a command…"), id="--command-palette"))
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Make every action that works here reachable by name, with its key."""
         seen: set[str] = set()
         for active in bindings_in_order(screen):
             binding = active.binding
-            if not binding.description or binding.action in seen or binding.action == "command_palette":
+            if not binding.description or binding.action in seen or binding.action.startswith(MOVES):
                 continue
             seen.add(binding.action)
             help_text = _("Key: %(key)s") % {"key": key_name(binding, screen)}

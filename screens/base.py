@@ -28,7 +28,7 @@ Data = TypeVar("Data")
 
 
 class DataPane(Vertical, Generic[Data], can_focus=True):
-    """One tab. Subclasses say what to ask (`question`), how to draw it (`present`) and what to show when there is none."""
+    """One tab. Subclasses say what to ask (`question`), how to draw it (`present`) and what to show without any."""
 
     NAME: ClassVar[str] = ""
     """Short name: begins the names of exported files."""
@@ -85,6 +85,10 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def filter_text(self) -> str:
         """Describe the filter in force; empty for none. Always visible while it is not empty."""
         return ""
+
+    def is_filtered(self) -> bool:
+        """Whether there is a filter that Esc can drop."""
+        return bool(self.filter_text())
 
     def reset_filter(self) -> None:
         """Drop the filter; called before the pane loads again."""
@@ -148,7 +152,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
 
     def take_focus(self) -> None:
         """Put the keyboard where this pane's keys work."""
-        if self.screen is not self.app.screen:
+        if not self._awake or self.screen is not self.app.screen:
             return
         table = self.table
         if table is not None and self.has_class("-filled"):
@@ -179,7 +183,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         empty = self.nothing_in(data)
         focused = self.has_focus_within
         if empty:
-            self._notice(_("Nothing matches the filter. Esc clears it.") if self.filter_text() else _(self.EMPTY))
+            self._notice(_("Nothing matches the filter. Esc clears it.") if self.is_filtered() else _(self.EMPTY))
         else:
             self.set_class(True, "-filled")
         self.present(data)
@@ -224,7 +228,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         if action in self.WRITES and self.console.read_only:
             return False
         if action == "clear_filter":
-            return bool(self.filter_text())
+            return self.is_filtered()
         if action == "export":
             return self.has_class("-filled")
         return True

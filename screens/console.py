@@ -43,6 +43,10 @@ class Console(App[int]):
         """Open the database in a thread, now."""
         raise NotImplementedError
 
+    def show_tab(self, tab: str) -> None:
+        """Show the tab with this id."""
+        raise NotImplementedError
+
     def report(self, source: str, error: BillingError | None) -> None:
         """Say that a part of the console failed, or with None that it works again."""
         raise NotImplementedError
@@ -51,6 +55,11 @@ class Console(App[int]):
     def zone(self) -> tzinfo | None:
         """The business time zone in which instants are shown; None (local time) before the ledger is open."""
         return self.ledger.timezone if self.ledger else None
+
+    @property
+    def symbol(self) -> str:
+        """The currency's symbol; empty before the ledger is open."""
+        return self.ledger.symbol if self.ledger else ""
 
     def explain(self, error: Exception) -> BillingError:
         """Return what to tell the person about a failure; an unforeseen one goes to the log file first."""

@@ -16,7 +16,7 @@ WINDOW = 400
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The rows on the screen, in order; `before` is the cursor of the record above the first, None at the very start."""
+    """The rows on the screen, in order; `before` is the cursor of the record above the first, None at the start."""
 
     rows: tuple[UsageRow, ...]
     before: str | None = None

@@ -69,7 +69,7 @@ def cell(value: str, style: str = "") -> Text:
 
 def number(value: int | Decimal | None, style: str = "") -> Text:
     """Make a right-aligned cell of a count, with thousands separators; blank for None."""
-    text = "" if value is None else f"{value:,}"
+    text = "" if value is None else f"{value:,}" if isinstance(value, int) else f"{value.normalize():,f}"
     return Text(text, style=style, justify="right", no_wrap=True, overflow="ellipsis", end="")
 
 

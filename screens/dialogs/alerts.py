@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.app import ComposeResult
 
-from billing_console import clock, money
+from billing_console import clock
 from billing_console.i18n import N_, _
 from screens import words
 from screens.console import ask
@@ -15,6 +15,8 @@ from screens.dialogs.base import Dialog
 from screens.widgets.table import Column, RecordTable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from billing_console.services.alerts import AlertView
     from billing_console.services.ledger import Ledger
 
@@ -22,25 +24,48 @@ if TYPE_CHECKING:
 class AlertsDialog(Dialog[None]):
     """The list behind the banner."""
 
-    CSS_CLASSES = "-wide"
-
     def heading(self) -> str:
         """Return the title line."""
         return _("Balance alerts")
 
     def compose_content(self) -> ComposeResult:
         """Yield the table."""
-        yield RecordTable(self._columns(), key=lambda alert: str(alert.id), id="alerts-table")
+        yield RecordTable(self._columns(), key=lambda alert: str(alert.id), details=False, id="alerts-table")
 
     def _columns(self) -> tuple[Column[AlertView], ...]:
         return (
-            Column("alertLevel", N_("Level"), lambda alert: words.state(alert.alert_level), lambda a: a.alert_level.value, min_width=10),
-            Column("providerId", N_("Provider"), lambda a: words.cell(a.provider_name), lambda a: a.provider_id, min_width=8, max_width=20),
-            Column("alertType", N_("Alert"), lambda a: words.cell(_(words.ALERT_TYPES[a.alert_type])), lambda a: a.alert_type.value, 2, 20),
-            Column("balancePercentage", N_("Balance"), lambda a: Text(words.percent(a.balance_percentage), justify="right"),
-                   lambda a: a.balance_percentage, right=True),
+            Column(
+                "alertLevel",
+                N_("Level"),
+                lambda alert: words.state(alert.alert_level),
+                lambda a: a.alert_level.value,
+                min_width=10,
+            ),
+            Column(
+                "providerId",
+                N_("Provider"),
+                lambda a: words.cell(a.provider_name),
+                lambda a: a.provider_id,
+                min_width=8,
+                max_width=20,
+            ),
+            Column(
+                "alertType",
+                N_("Alert"),
+                lambda a: words.cell(_(words.ALERT_TYPES[a.alert_type])),
+                lambda a: a.alert_type.value,
+                2,
+                20,
+            ),
+            Column("balancePercentage", N_("Balance"), self._percent, lambda a: a.balance_percentage, right=True),
             Column("availableBalance", N_("Available"), self._available, lambda a: a.available_balance, right=True),
-            Column("createdAt", N_("Since"), lambda a: self._when(a.created_at), lambda a: clock.iso(a.created_at), min_width=11),
+            Column(
+                "createdAt",
+                N_("Since"),
+                lambda a: self._when(a.created_at),
+                lambda a: clock.iso(a.created_at),
+                min_width=11,
+            ),
             Column("resolvedAt", N_("Resolved"), lambda a: self._when(a.resolved_at), lambda a: a.resolved_at, 1, 11),
         )
 
@@ -48,8 +73,11 @@ class AlertsDialog(Dialog[None]):
         symbol = self.console.ledger.symbol if self.console.ledger else ""
         return words.amount(alert.available_balance, symbol=symbol)
 
-    def _when(self, instant: object) -> Text:
-        return words.cell(words.instant(instant, self.console.zone, seconds=False))  # type: ignore[arg-type]
+    def _percent(self, alert: AlertView) -> Text:
+        return Text(words.percent(alert.balance_percentage), justify="right", no_wrap=True, end="")
+
+    def _when(self, instant: datetime | None) -> Text:
+        return words.cell(words.instant(instant, self.console.zone, seconds=False))
 
     def on_mount(self) -> None:
         """Load once; the banner follows the ledger, this list is a look back."""

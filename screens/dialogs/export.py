@@ -44,7 +44,13 @@ class ExportDialog(FormDialog[None]):
         """Write the file."""
         self.say(_("Writing…"))
         path, rows = Path(values["path"]).expanduser(), self.rows_of
-        ask(self, lambda ledger: write_csv(path, rows(ledger)), lambda count: self._written(path, count), self.refused, group="export")
+        ask(
+            self,
+            lambda ledger: write_csv(path, rows(ledger)),
+            lambda count: self._written(path, count),
+            self.refused,
+            group="export",
+        )
 
     def _written(self, path: Path, count: int) -> None:
         said = ngettext("%(count)s row written to %(path)s", "%(count)s rows written to %(path)s", count)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
+from rich.segment import Segment
 from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult, RenderResult
@@ -13,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.reactive import reactive
+from textual.strip import Strip
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input
@@ -66,22 +68,65 @@ def required(text: str) -> str:
     return text.strip()
 
 
+FIELD_KEYS: list[BindingType] = [
+    Binding("enter", "submit", N_("OK")),
+    Binding("down", "app.focus_next", N_("Field"), key_display="↑ ↓"),
+    Binding("up", "app.focus_previous", N_("Previous field"), show=False),
+]
+"""On the fields themselves: the scrolling body around them has ↑ and ↓ of its own."""
+
+
+def in_turn(field: Widget, event: events.Key) -> None:
+    """Handle Enter here and now, and pass on a key that was pressed after it but arrives here still.
+
+    Enter as a binding bubbles up and is overtaken by characters typed right after it: the reference after an amount
+    would become part of the amount.
+    """
+    focused = field.screen.focused
+    if focused is not None and focused is not field:
+        event.prevent_default().stop()
+        focused._forward_event(events.Key(event.key, event.character))
+    elif event.key == "enter":
+        event.prevent_default().stop()
+        form, row = field.screen, field.parent
+        assert isinstance(form, FormDialog) and isinstance(row, FieldRow)
+        form.enter(row)
+
+
+class FieldInput(Input):
+    """A line of text whose keys the foot of the form names."""
+
+    BINDINGS: ClassVar[list[BindingType]] = FIELD_KEYS
+
+    async def _on_key(self, event: events.Key) -> None:
+        in_turn(self, event)
+
+    def render_line(self, y: int) -> Strip:
+        """Draw a mark for each invisible character: prefilled ids and completions come from outside."""
+        strip = super().render_line(y)
+        if clean(strip.text) == strip.text:
+            return strip
+        inert = [Segment("".join(map(_drawn, text)), style) for text, style, _control in strip]
+        return Strip(inert).adjust_cell_length(strip.cell_length)
+
+
+def _drawn(character: str) -> str:
+    return character if clean(character) == character else "�"
+
+
 class Choice(Widget, can_focus=True):
     """One of a few values, changed with ← and → or Space; simpler over a slow line than a drop-down."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left,h", "step(-1)", N_("Previous"), show=False),
-        Binding("right,l,space", "step(1)", N_("Next"), show=False),
-        Binding("enter", "submit", N_("Accept"), show=False),
+        *FIELD_KEYS,
+        Binding("right,l,space", "step(1)", N_("Change"), key_display="← →"),
+        Binding("left,h", "step(-1)", N_("Change back"), show=False),
     ]
 
     index: reactive[int] = reactive(0)
 
     class Changed(Message):
         """Another value was chosen."""
-
-    class Submitted(Message):
-        """Enter was pressed."""
 
     def __init__(self, choices: Sequence[tuple[str, str]], value: str, *, id: str) -> None:
         """Offer these (value, words), with `value` chosen."""
@@ -95,14 +140,13 @@ class Choice(Widget, can_focus=True):
         """The chosen value."""
         return self.choices[self.index][0]
 
+    async def _on_key(self, event: events.Key) -> None:
+        in_turn(self, event)
+
     def action_step(self, step: int) -> None:
         """Choose the next or the previous value."""
         self.index = (self.index + step) % len(self.choices)
         self.post_message(self.Changed())
-
-    def action_submit(self) -> None:
-        """Take the value as it is."""
-        self.post_message(self.Submitted())
 
     def render(self) -> RenderResult:
         """Draw the value between arrows."""
@@ -125,7 +169,14 @@ class FieldRow(Vertical):
             yield Choice(field.choices, field.initial, id=field.name)
         else:
             suggester = SuggestFromList(field.suggestions, case_sensitive=False) if field.suggestions else None
-            yield Input(field.initial, placeholder=field.hint, suggester=suggester, id=field.name, compact=True, select_on_focus=False)
+            yield FieldInput(
+                field.initial,
+                placeholder=field.hint,
+                suggester=suggester,
+                id=field.name,
+                compact=True,
+                select_on_focus=False,
+            )
         yield Line(classes="field-error")
 
     @property
@@ -140,8 +191,8 @@ class FieldRow(Vertical):
         self.set_class(bool(message), "-faulty")
 
     def focus_field(self) -> None:
-        """Put the cursor into the field."""
-        self.query_one(f"#{self.field.name}").focus()
+        """Put the cursor into the field, at once."""
+        self.screen.set_focus(self.query_one(f"#{self.field.name}"))
 
     def checked(self) -> tuple[bool, Any]:
         """Return whether the text is valid, and its value; show the error when it is not."""
@@ -159,12 +210,6 @@ class FormDialog(Dialog[Result], Generic[Result]):
 
     ENTER_ACCEPTS: ClassVar[bool] = False
     """Enter accepts the form from any field, for forms whose fields are all optional."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "app.focus_next", N_("Next field"), show=False),
-        Binding("up", "app.focus_previous", N_("Previous field"), show=False),
-        Binding("ctrl+o", "accept", N_("Accept"), show=False),
-    ]
 
     def fields(self) -> Sequence[Field]:
         """Declare the fields, in the order of the form."""
@@ -192,28 +237,21 @@ class FormDialog(Dialog[Result], Generic[Result]):
 
     @on(Input.Changed)
     def _check_as_typed(self, event: Input.Changed) -> None:
-        row = self._row_of(event.input)
+        row = event.input.parent
+        assert isinstance(row, FieldRow)
         self.say("")
         if event.value.strip():
             row.checked()
         else:
             row.fault("")
 
-    @on(Input.Submitted)
-    @on(Choice.Submitted)
-    def _entered(self, event: Input.Submitted | Choice.Submitted) -> None:
-        event.stop()
-        row = self._row_of(self.focused)
+    def enter(self, row: FieldRow) -> None:
+        """Enter was pressed in a row: go to the next one, and from the last one on."""
         rows = self.rows
-        if row is not rows[-1] and not self.ENTER_ACCEPTS:
-            if row.checked()[0]:
-                rows[rows.index(row) + 1].focus_field()
-            return
-        self.action_accept()
-
-    def _row_of(self, widget: Widget | None) -> FieldRow:
-        assert widget is not None and isinstance(widget.parent, FieldRow)
-        return widget.parent
+        if row is rows[-1] or self.ENTER_ACCEPTS:
+            self.action_accept()
+        elif row.checked()[0]:
+            rows[rows.index(row) + 1].focus_field()
 
     def action_accept(self) -> None:
         """Check every field; go on when all are valid, else to the first that is not."""
@@ -307,7 +345,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
         page = self.query_one("#confirm")
         page.display = confirm
         if confirm:
-            page.focus()
+            self.set_focus(page)
         else:
             self.rows[-1].focus_field()
 

@@ -36,7 +36,9 @@ class HelpDialog(Dialog[None]):
             yield Line(title, classes="help-group")
             for description, key in keys.items():
                 line = Line(classes="help-key")
-                line.say(Content.assemble(("  " + key + " " * (width - Text(key).cell_len), "bold"), f"  {description}"))
+                line.say(
+                    Content.assemble(("  " + key + " " * (width - Text(key).cell_len), "bold"), f"  {description}")
+                )
                 yield line
 
 

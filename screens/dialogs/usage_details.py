@@ -13,6 +13,7 @@ from textual.content import Content
 from billing_console import money
 from billing_console.i18n import N_, _
 from billing_console.text import clean
+from db.values import UsageType
 from screens import words
 from screens.console import ask
 from screens.dialogs.base import Body, Dialog
@@ -67,15 +68,26 @@ class UsageDetailsDialog(Dialog[None]):
         if row.error_message:
             yield _("Failure reason"), row.error_message
         yield _("User"), row.user_id or _("unknown")
-        yield _("Provider"), row.provider_name if row.provider_name == row.provider_id else f"{row.provider_name} ({row.provider_id})"
+        yield (
+            _("Provider"),
+            row.provider_name if row.provider_name == row.provider_id else f"{row.provider_name} ({row.provider_id})",
+        )
         yield _("Model"), row.model_id
         yield _("Type"), _(words.USAGE_TYPES[row.usage_type])
         yield _("Request"), row.request_id
-        yield _("Input tokens"), _("%(count)s, of which cached %(cached)s") % {"count": f"{row.input_tokens:,}", "cached": f"{row.cached_input_tokens:,}"}
-        yield _("Output tokens"), f"{row.output_tokens:,}"
-        yield _("Total tokens"), f"{row.total_tokens:,}"
+        if row.usage_type is UsageType.TEXT_GENERATION or row.total_tokens:
+            yield from self._tokens(row)
         if row.quantity:
             yield _("Quantity"), f"{row.quantity.normalize():,f}"
+
+    def _tokens(self, row: UsageRow) -> Iterator[tuple[str, str]]:
+        yield (
+            _("Input tokens"),
+            _("%(count)s, of which cached %(cached)s")
+            % {"count": f"{row.input_tokens:,}", "cached": f"{row.cached_input_tokens:,}"},
+        )
+        yield _("Output tokens"), f"{row.output_tokens:,}"
+        yield _("Total tokens"), f"{row.total_tokens:,}"
 
     def _cost(self, details: UsageDetails) -> Iterator[str]:
         row, price = details.row, details.price
@@ -89,11 +101,17 @@ class UsageDetailsDialog(Dialog[None]):
             yield _("Billed at price %(id)d, in force since %(since)s") % {"id": price.id, "since": since}
             yield from self._calculation(details)
             if price.source_currency:
-                yield _("The price was converted from %(currency)s at %(rate)s.") % {"currency": price.source_currency, "rate": price.exchange_rate}
+                yield _("The price was converted from %(currency)s at %(rate)s.") % {
+                    "currency": price.source_currency,
+                    "rate": price.exchange_rate,
+                }
         if details.import_file:
             yield _("Imported from %(file)s") % {"file": clean(details.import_file)}
         if details.import_currency:
-            yield _("The cost was converted from %(currency)s at %(rate)s.") % {"currency": details.import_currency, "rate": details.import_rate}
+            yield _("The cost was converted from %(currency)s at %(rate)s.") % {
+                "currency": details.import_currency,
+                "rate": details.import_rate,
+            }
 
     def _calculation(self, details: UsageDetails) -> Iterator[str]:
         rows = [

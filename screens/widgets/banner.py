@@ -122,5 +122,9 @@ class ProblemLine(Line):
         first = next(iter(problems.values()))
         messages = {str(problem) for problem in problems.values()}
         more = len(messages) - 1
-        tail = " " + ngettext("(+%(count)d more problem)", "(+%(count)d more problems)", more) % {"count": more} if more else ""
+        tail = (
+            " " + ngettext("(+%(count)d more problem)", "(+%(count)d more problems)", more) % {"count": more}
+            if more
+            else ""
+        )
         self.say("✖ " + str(first) + tail)

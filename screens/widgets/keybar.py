@@ -37,11 +37,19 @@ KEY_NAMES = {
     "shift+tab": "Shift+Tab",
     "delete": "Del",
     "backspace": "Backspace",
+    "f1": "F1",
+    "ctrl+home": "Ctrl+Home",
+    "ctrl+end": "Ctrl+End",
+    "ctrl+c": "Ctrl+C",
+    "ctrl+f": "Ctrl+F",
+    "ctrl+p": "Ctrl+P",
 }
 
 
 def key_name(binding: Binding, screen: Screen[object]) -> str:
     """Spell a key the way people type it."""
+    if binding.key_display:
+        return binding.key_display
     return KEY_NAMES.get(binding.key) or screen.app.get_key_display(binding).replace("^", "Ctrl+")
 
 

@@ -47,7 +47,7 @@ class Column(Generic[Item]):
 
     sort: Callable[[Item], Any] | None = None
     once: bool = False
-    """Blank while it repeats the row above: groups rows under their first one."""
+    """Faint while it repeats the row above: it groups rows, and still tells when their first is scrolled off."""
 
     def order(self, item: Item) -> tuple[bool, Any]:
         """Return the key to sort by, items without a value last."""
@@ -55,7 +55,7 @@ class Column(Generic[Item]):
         return value is None, value if value is not None else 0
 
 
-class RecordTable(DataTable[Text], Generic[Item]):
+class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
     """A table of items that touches only the cells that changed and keeps the cursor on its item."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -95,13 +95,14 @@ class RecordTable(DataTable[Text], Generic[Item]):
         key: Callable[[Item], str],
         *,
         sortable: bool = True,
+        details: bool = True,
         id: str | None = None,
     ) -> None:
-        """Declare the columns and the primary key of an item; rows come by `show`."""
+        """Declare the columns and the primary key of an item; rows come by `show`. `details`: Enter does something."""
         super().__init__(id=id, cursor_type="row", zebra_stripes=True)
         self.all_columns = tuple(columns)
         self.key_of = key
-        self.sortable = sortable
+        self.offered = {"sort": sortable, "select_cursor": details}
         self.items: tuple[Item, ...] = ()
         """The items in the order in which they are drawn."""
         self._given: tuple[Item, ...] = ()
@@ -119,6 +120,13 @@ class RecordTable(DataTable[Text], Generic[Item]):
         """Show these items; the cursor stays on the same item while it is still there."""
         self._given = tuple(items)
         self._redraw()
+
+    def use_columns(self, columns: Sequence[Column[Item]]) -> None:
+        """Show other columns from the next `show` on; until then the table is empty."""
+        self.all_columns = tuple(columns)
+        self._column_key, self._sorted = self.all_columns[0].key, None
+        self.items = self._given = ()
+        self._drawn, self._layout = {}, ()
 
     def select(self, key: str) -> None:
         """Put the cursor on the item with this key, if it is there."""
@@ -160,8 +168,10 @@ class RecordTable(DataTable[Text], Generic[Item]):
         above: tuple[Text, ...] | None = None
         for item in self.items:
             cells = tuple(column.cell(item) for column in self.all_columns)
-            same = [column.once and above is not None and above[i] == cells[i] for i, column in enumerate(self.all_columns)]
-            yield tuple(Text("") if repeated else cell for repeated, cell in zip(same, cells, strict=True))
+            same = [
+                column.once and above is not None and above[i] == cells[i] for i, column in enumerate(self.all_columns)
+            ]
+            yield tuple(_faint(cell) if repeated else cell for repeated, cell in zip(same, cells, strict=True))
             above = cells
 
     def _update_row(self, key: str, before: tuple[Text, ...], after: tuple[Text, ...]) -> None:
@@ -212,6 +222,7 @@ class RecordTable(DataTable[Text], Generic[Item]):
         if room <= 0:
             return tuple((column, natural[column.key]) for column in self.all_columns)
         width = {c.key: natural[c.key] if c.right else min(natural[c.key], c.min_width) for c in self.all_columns}
+        _squeeze(width, [column for column in self.all_columns if not column.priority], room)
         chosen: set[str] = set()
         for column in sorted(self.all_columns, key=lambda column: column.priority):
             needed = width[column.key] + _PADDING
@@ -219,7 +230,8 @@ class RecordTable(DataTable[Text], Generic[Item]):
                 break
             chosen.add(column.key)
             room -= needed
-        for column in self.all_columns:
+        # Those that lack least first: a long id must not leave every other column cut.
+        for column in sorted(self.all_columns, key=lambda column: natural[column.key] - width[column.key]):
             if column.key in chosen and room > 0:
                 extra = min(room, natural[column.key] - width[column.key])
                 width[column.key] += extra
@@ -234,7 +246,13 @@ class RecordTable(DataTable[Text], Generic[Item]):
 
     def _header(self, column: Column[Item]) -> Text:
         style = "reverse" if column.key == self._column_key and len(self.all_columns) > 1 else ""
-        return Text(self._title(column), style=style, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis")
+        return Text(
+            self._title(column),
+            style=style,
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
 
     def _column_index(self) -> int:
         keys = [column.key for column, _width in self._layout]
@@ -285,9 +303,7 @@ class RecordTable(DataTable[Text], Generic[Item]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer keys only where they do something."""
-        if action == "sort":
-            return self.sortable
-        return True
+        return self.offered.get(action, True)
 
     def action_copy_cell(self) -> None:
         """Send the cell in the marked column to the terminal's clipboard."""
@@ -305,3 +321,15 @@ class RecordTable(DataTable[Text], Generic[Item]):
         self.app.copy_to_clipboard(text)
         self.app.notify(_("Sent to the terminal's clipboard: %(text)s") % {"text": text[:60]}, markup=False, timeout=3)
 
+
+def _squeeze(width: dict[str, int], required: list[Column[Any]], room: int) -> None:
+    """Take from the widest text, cell by cell, what required columns need beyond the room: numbers stay whole."""
+    texts = [column.key for column in required if not column.right and width[column.key] > 4]
+    for _cell in range(sum(width[column.key] + _PADDING for column in required) - room):
+        if texts:
+            widest = max(texts, key=lambda key: width[key])
+            width[widest] = max(4, width[widest] - 1)
+
+
+def _faint(cell: Text) -> Text:
+    return Text(cell.plain, style="dim", no_wrap=True, overflow="ellipsis", end="")
