@@ -69,15 +69,65 @@ class UsageRecordsView(DataPane[Window]):
     def _columns(self) -> Sequence[Column[UsageRow]]:
         return (
             Column("createdAt", N_("Time"), self._time, lambda row: clock.iso(row.created_at), min_width=14),
-            Column("userId", N_("User"), lambda row: words.cell(row.user_id or "–"), lambda row: row.user_id, min_width=8, max_width=28),
-            Column("providerId", N_("Provider"), lambda row: words.cell(row.provider_name), lambda row: row.provider_id, 1, 8, 20),
-            Column("modelId", N_("Model"), lambda row: words.cell(row.model_id), lambda row: row.model_id, min_width=12, max_width=36),
+            Column(
+                "userId",
+                N_("User"),
+                lambda row: words.cell(row.user_id or "–"),
+                lambda row: row.user_id,
+                min_width=8,
+                max_width=28,
+            ),
+            Column(
+                "providerId",
+                N_("Provider"),
+                lambda row: words.cell(row.provider_name),
+                lambda row: row.provider_id,
+                1,
+                8,
+                20,
+            ),
+            Column(
+                "modelId",
+                N_("Model"),
+                lambda row: words.cell(row.model_id),
+                lambda row: row.model_id,
+                min_width=12,
+                max_width=36,
+            ),
             Column("usageType", N_("Type"), self._type, lambda row: row.usage_type.value, 3, 16, 16),
-            Column("inputTokens", N_("Input"), lambda row: words.number(row.input_tokens), lambda row: row.input_tokens, 4, 7, right=True),
-            Column("outputTokens", N_("Output"), lambda row: words.number(row.output_tokens), lambda row: row.output_tokens, 4, 7, right=True),
-            Column("totalTokens", N_("Tokens"), lambda row: words.number(row.total_tokens), lambda row: row.total_tokens, 2, 7, right=True),
-            Column("costAmount", N_("Cost"), self._cost, lambda row: money.plain(row.cost_amount), min_width=10, right=True),
-            Column("status", N_("Status"), lambda row: words.state(row.status), lambda row: row.status.value, min_width=9),
+            Column(
+                "inputTokens",
+                N_("Input"),
+                lambda row: words.number(row.input_tokens),
+                lambda row: row.input_tokens,
+                4,
+                7,
+                right=True,
+            ),
+            Column(
+                "outputTokens",
+                N_("Output"),
+                lambda row: words.number(row.output_tokens),
+                lambda row: row.output_tokens,
+                4,
+                7,
+                right=True,
+            ),
+            Column(
+                "totalTokens",
+                N_("Tokens"),
+                lambda row: words.number(row.total_tokens),
+                lambda row: row.total_tokens,
+                2,
+                7,
+                right=True,
+            ),
+            Column(
+                "costAmount", N_("Cost"), self._cost, lambda row: money.plain(row.cost_amount), min_width=10, right=True
+            ),
+            Column(
+                "status", N_("Status"), lambda row: words.state(row.status), lambda row: row.status.value, min_width=9
+            ),
         )
 
     def _time(self, row: UsageRow) -> Text:
@@ -180,13 +230,14 @@ class UsageRecordsView(DataPane[Window]):
 
     def reset_filter(self) -> None:
         """Show every record again, from the start."""
-        self._filtered(UsageWish())
+        self.look_at(UsageWish())
 
     def action_filter(self) -> None:
         """Choose which records to look at."""
-        self.app.push_screen(UsageFilterDialog(self.wish), self._filtered)
+        self.app.push_screen(UsageFilterDialog(self.wish), self.look_at)
 
-    def _filtered(self, wish: UsageWish | None) -> None:
+    def look_at(self, wish: UsageWish | None) -> None:
+        """Show the records of a filter, from the start; None changes nothing."""
         if wish is not None:
             self.wish = wish
             self.go("first")
@@ -231,5 +282,3 @@ class UsageRecordsView(DataPane[Window]):
         """Say the order next to the totals."""
         order = _("oldest first") if self.oldest_first else _("newest first")
         super().set_summary(f"{text} · {order}")
-
-

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from textual import on
-from textual.suggester import Suggester, SuggestFromList
 from textual.widgets import Input
 
 from billing_console import clock
 from billing_console.i18n import N_, _
 from db.values import CallStatus, UsageType
 from screens import words
-from screens.console import ask
+from screens.dialogs.catalogue import UserSuggester, complete_names, text_or_none
 from screens.dialogs.form import Choice, Field, FormDialog
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ class UsageWish:
             _(words.CALL_STATUSES[self.status]) if self.status else "",
             _(PERIODS[self.period]) if self.period not in ("", "custom") else "",
             _("from %(value)s") % {"value": _spell(self.start, zone)} if self.start else "",
-            _("before %(value)s") % {"value": _spell(self.end, zone)} if self.end else "",
+            _("to %(value)s") % {"value": _spell(self.end, zone, end=True)} if self.end else "",
         ]
         return " · ".join(part for part in parts if part)
 
@@ -77,30 +75,14 @@ def _begin(period: str, now: datetime, zone: ZoneInfo) -> datetime | None:
     return clock.start_of(days[period], zone) if period in days else None
 
 
-def _spell(instant: datetime | None, zone: tzinfo | None) -> str:
-    """Spell an instant the way the form reads it back."""
-    return instant.astimezone(zone).strftime("%Y-%m-%dT%H:%M") if instant else ""
-
-
-class UserSuggester(Suggester):
-    """Completes user ids from the ledger, of which there may be millions."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        """Keep the ledger to ask."""
-        super().__init__(case_sensitive=True)
-        self._ledger = ledger
-
-    async def get_suggestion(self, value: str) -> str | None:
-        """Return the first user whose id begins with what was typed."""
-        from billing_console.services.catalogue import user_ids
-
-        found = await asyncio.to_thread(user_ids, self._ledger, value, 1)
-        return found[0] if found else None
-
-
-def text_or_none(text: str) -> str | None:
-    """Read an optional field."""
-    return text.strip() or None
+def _spell(instant: datetime | None, zone: tzinfo | None, *, end: bool = False) -> str:
+    """Spell an instant the way the form reads it back: a whole day by its date, the end of a day by that day."""
+    if instant is None:
+        return ""
+    local = instant.astimezone(zone)
+    if local.time() == time.min:
+        return (local - timedelta(days=1 if end else 0)).date().isoformat()
+    return local.replace(tzinfo=None).isoformat(timespec="auto")
 
 
 class UsageFilterDialog(FormDialog[UsageWish | None]):
@@ -115,7 +97,7 @@ class UsageFilterDialog(FormDialog[UsageWish | None]):
 
     def heading(self) -> str:
         """Return the title line."""
-        return _("Filter usage records – ↑↓ field, →  completes, Enter applies")
+        return _("Filter usage records")
 
     def fields(self) -> Sequence[Field]:
         """Declare the fields of the seed's filters, and two more."""
@@ -128,11 +110,23 @@ class UsageFilterDialog(FormDialog[UsageWish | None]):
             Field("user_id", N_("User"), text_or_none, wish.user_id or "", any_),
             Field("provider_id", N_("Provider"), text_or_none, wish.provider_id or "", any_),
             Field("model_id", N_("Model"), text_or_none, wish.model_id or "", any_),
-            Field("usage_type", N_("Type"), lambda text: UsageType(text) if text else None, wish.usage_type or "", choices=types),
-            Field("status", N_("Status"), lambda text: CallStatus(text) if text else None, wish.status or "", choices=statuses),
+            Field(
+                "usage_type",
+                N_("Type"),
+                lambda text: UsageType(text) if text else None,
+                wish.usage_type or "",
+                choices=types,
+            ),
+            Field(
+                "status",
+                N_("Status"),
+                lambda text: CallStatus(text) if text else None,
+                wish.status or "",
+                choices=statuses,
+            ),
             Field("period", N_("Period"), initial=wish.period, choices=periods),
             Field("start", N_("From"), self._instant, _spell(wish.start, self.console.zone), time_hint),
-            Field("end", N_("To"), self._end, _spell(wish.end, self.console.zone), time_hint),
+            Field("end", N_("To"), self._end, _spell(wish.end, self.console.zone, end=True), time_hint),
         )
 
     def _instant(self, text: str) -> datetime | None:
@@ -150,11 +144,7 @@ class UsageFilterDialog(FormDialog[UsageWish | None]):
         """Fetch what the fields complete to."""
         if self.console.ledger is not None:
             self.query_one("#user_id", Input).suggester = UserSuggester(self.console.ledger)
-        ask(self, _known, self._suggest, lambda _error: None, group="catalogue")
-
-    def _suggest(self, known: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
-        self.query_one("#provider_id", Input).suggester = SuggestFromList(known[0], case_sensitive=False)
-        self.query_one("#model_id", Input).suggester = SuggestFromList(known[1], case_sensitive=False)
+        complete_names(self)
 
     @on(Input.Changed, "#start, #end")
     def _times_typed(self, event: Input.Changed) -> None:
@@ -178,9 +168,3 @@ class UsageFilterDialog(FormDialog[UsageWish | None]):
         if values["period"] == "custom" and not (start or end):
             values["period"] = ""
         self.dismiss(UsageWish(**values))
-
-
-def _known(ledger: Ledger) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    from billing_console.services.catalogue import model_ids, providers
-
-    return tuple(provider.provider_id for provider in providers(ledger)), model_ids(ledger)
