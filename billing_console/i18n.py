@@ -7,19 +7,27 @@ import locale
 import os
 from pathlib import Path
 
+DOMAIN = "billing_console"
 LOCALE_DIR = Path(__file__).parent / "locale"
 LANGUAGES = {"en": "en", "zh": "zh_CN"}
 """What `--lang` takes, and the catalogue each stands for."""
 
 _active: gettext.NullTranslations = gettext.NullTranslations()
+_active_locale = LANGUAGES["en"]
 
 
 def use_language(lang: str | None) -> str:
     """Switch every later message to `lang` ("en" or "zh"), or to the locale's language; return the one in force."""
-    global _active
+    global _active, _active_locale
     chosen = lang or _language_of_locale()
-    _active = gettext.translation("billing_console", LOCALE_DIR, [LANGUAGES[chosen]], fallback=True)
+    _active_locale = LANGUAGES[chosen]
+    _active = gettext.translation(DOMAIN, LOCALE_DIR, [_active_locale], fallback=True)
     return chosen
+
+
+def active_locale() -> str:
+    """Return the catalogue in force, "en" or "zh_CN"."""
+    return _active_locale
 
 
 def _language_of_locale() -> str:

@@ -47,7 +47,7 @@ def run_console(options: ConsoleOptions) -> int:
         print(_("billing-console: the console needs a terminal."), end=" ", file=sys.stderr)
         print(_("Without one, use the commands; see: billing-console --help"), file=sys.stderr)
         return ExitCode.USAGE
-    log_file = _log_to_file()
+    log_file = log_to_file()
     _prepare_environment()
     try:
         from billing_console.app import BillingConsoleApp
@@ -85,7 +85,7 @@ def _prepare_environment() -> None:
         os.environ.setdefault("TEXTUAL_FPS", "15")
 
 
-def _log_to_file() -> Path | None:
+def log_to_file() -> Path | None:
     """Send every log record to a file in the user's state directory: on the terminal it would spoil the screen."""
     root = logging.getLogger()
     try:

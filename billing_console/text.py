@@ -8,10 +8,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
+from billing_console.money import plain
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = {"\u200d", "\ufe0f"}
@@ -40,7 +42,8 @@ def _visible(character: str) -> str:
 def one_line(text: str, limit: int = 200) -> str:
     """Clean text for a table cell, cut to `limit` characters before anything expensive is done with it."""
     cleaned = clean(text[: limit + 1])
-    return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
+    whole = len(text) <= limit + 1 and len(cleaned) <= limit
+    return cleaned if whole else cleaned[: limit - 1] + "…"
 
 
 def storable(text: str, field: str, *, limit: int = 200, required: bool = True) -> str:
@@ -87,6 +90,11 @@ def inert_cell(value: str) -> str:
 def csv_line(values: Iterable[object]) -> str:
     """Write one CSV line; text is made visible and inert, numbers stay numbers."""
     buffer = io.StringIO()
-    cells = [inert_cell(clean(value)) if isinstance(value, str) else value for value in values]
-    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    csv.writer(buffer, lineterminator="\n").writerow(_csv_cell(value) for value in values)
     return buffer.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, Decimal):
+        return plain(value)
+    return inert_cell(clean(value)) if isinstance(value, str) else value
