@@ -1,0 +1,68 @@
+"""`reconcile` and `settle`: the ledger's own books."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from billing_console import wire
+from billing_console.cli.context import opened
+from billing_console.cli.output import (
+    Column,
+    Format,
+    FormatOption,
+    OneFormat,
+    OneFormatOption,
+    say,
+    write_list,
+    write_result,
+)
+from billing_console.errors import ExitCode
+from billing_console.i18n import N_, _, ngettext
+
+if TYPE_CHECKING:
+    from billing_console.services.reconcile import Finding
+
+COLUMNS: tuple[Column[Finding], ...] = (
+    Column(N_("What"), lambda finding: finding.what),
+    Column(N_("Where"), lambda finding: finding.where),
+    Column(N_("Stored"), lambda finding: finding.stored, right=True),
+    Column(N_("Computed"), lambda finding: finding.computed, right=True),
+    Column(N_("Repaired"), lambda finding: finding.repaired),
+)
+
+
+def reconcile(
+    context: typer.Context,
+    repair: Annotated[bool, typer.Option("--repair", help=N_("Set right what the facts contradict."))] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Compare every balance and statistic with the facts; findings that stay are exit 1."""
+    from billing_console.services.reconcile import reconcile as compare
+
+    with opened(context) as ledger:
+        findings = compare(ledger, repair)
+        if findings or form is not Format.TABLE:
+            write_list(findings, wire.FINDING, COLUMNS, form, ledger)
+    if not findings:
+        say(_("Every balance and statistic agrees with the facts."))
+    elif repair:
+        mended = ngettext("%(count)d value was set right.", "%(count)d values were set right.", len(findings))
+        say(mended % {"count": len(findings)})
+    else:
+        say(_("Set them right with: billing-console reconcile --repair"))
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def settle(context: typer.Context, form: OneFormatOption = OneFormat.TEXT) -> None:
+    """Count the usage that a gateway inserted by itself."""
+    from billing_console.services.settlement import settle as count
+
+    with opened(context) as ledger:
+        done = count(ledger)
+        words = _("Records counted: %(counted)d. Without a price: %(unpriced)d.") % {
+            "counted": done.counted,
+            "unpriced": done.unpriced,
+        }
+        write_result(wire.record(wire.SETTLED, done), words, form)

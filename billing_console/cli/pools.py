@@ -1,0 +1,199 @@
+"""`pools`: the prepaid balance at each provider, recharges and their history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from billing_console import wire
+from billing_console.cli.confirm import confirm
+from billing_console.cli.context import opened
+from billing_console.cli.options import (
+    AmountArgument,
+    KeyOption,
+    LimitOption,
+    ProviderArgument,
+    ReasonOption,
+    ReferenceOption,
+    YesOption,
+)
+from billing_console.cli.output import (
+    Column,
+    Format,
+    FormatOption,
+    OneFormat,
+    OneFormatOption,
+    write_list,
+    write_money_result,
+    write_one,
+    write_result,
+)
+from billing_console.i18n import N_, _
+from billing_console.money import parse_amount, parse_decimal, shown, shown_exact
+
+if TYPE_CHECKING:
+    from billing_console.services.ledger import Ledger
+    from billing_console.services.pools import PoolView
+    from billing_console.services.recharges import RechargeView
+
+app = typer.Typer(help=N_("Resource pools: the prepaid balance at each provider."))
+
+COLUMNS: tuple[Column[PoolView], ...] = (
+    Column(N_("Provider"), lambda pool: pool.provider_id),
+    Column(N_("Status"), lambda pool: pool.status or _("no pool")),
+    Column(N_("Total"), lambda pool: pool.total_balance if pool.has_pool else None, right=True),
+    Column(N_("Used"), lambda pool: pool.used_amount, right=True),
+    Column(N_("Available"), lambda pool: pool.available_balance if pool.has_pool else None, right=True),
+    Column(N_("Left"), lambda pool: _percent(pool), right=True),
+    Column(N_("Last recharge"), lambda pool: pool.last_recharge_at),
+    Column(N_("Last check"), lambda pool: pool.last_check_at),
+)
+
+RECHARGE_COLUMNS: tuple[Column[RechargeView], ...] = (
+    Column(N_("Id"), lambda entry: str(entry.id), right=True),
+    Column(N_("Time"), lambda entry: entry.created_at),
+    Column(N_("Provider"), lambda entry: entry.provider_id),
+    Column(N_("Amount"), lambda entry: entry.amount, right=True),
+    Column(N_("Available after"), lambda entry: entry.available_after, right=True),
+    Column(N_("Reference"), lambda entry: entry.reference),
+    Column(N_("Note"), lambda entry: entry.note),
+    Column(N_("Operator"), lambda entry: entry.operator),
+    Column(N_("Reversal"), lambda entry: _reversal(entry)),
+)
+
+
+def _percent(pool: PoolView) -> str | None:
+    return f"{pool.balance_percentage:.2f}%" if pool.has_pool else None
+
+
+def _reversal(entry: RechargeView) -> str | None:
+    if entry.reverses_id is not None:
+        return _("reverses %(id)d") % {"id": entry.reverses_id}
+    return None if entry.reversed_by_id is None else _("reversed by %(id)d") % {"id": entry.reversed_by_id}
+
+
+@app.command("list", help=N_("List the pools."))
+def list_all(
+    context: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", help=N_("Also providers that have no pool."))] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List the pools."""
+    from billing_console.services.pools import list_pools
+
+    with opened(context) as ledger:
+        write_list(list_pools(ledger, with_no_pool=everything), wire.POOL, COLUMNS, form, ledger)
+
+
+@app.command("show", help=N_("Show one pool."))
+def show(context: typer.Context, provider: ProviderArgument, form: OneFormatOption = OneFormat.TEXT) -> None:
+    """Show one pool."""
+    from billing_console.services.pools import get_pool
+
+    with opened(context) as ledger:
+        pool = get_pool(ledger, provider)
+        write_one(wire.record(wire.POOL, pool), _facts(pool), form, ledger)
+
+
+def _facts(pool: PoolView) -> Iterable[tuple[str, object]]:
+    yield _("Name"), pool.provider_name
+    yield from ((_(column.title), column.value(pool)) for column in COLUMNS)
+    yield _("Low below"), f"{pool.low_threshold:.2f}%"
+    yield _("Models suspended"), pool.suspended_at
+
+
+@app.command("add", help=N_("Give a provider, known or new, a pool with nothing in it."))
+def add(
+    context: typer.Context,
+    provider: ProviderArgument,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help=N_("The provider's name."))] = None,
+    low_threshold: Annotated[
+        str | None,
+        typer.Option("--low-threshold", metavar="PERCENT", help=N_("Low below this; without it, as the settings say.")),
+    ] = None,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Open a pool."""
+    from billing_console.services.pools import open_pool
+
+    threshold = None if low_threshold is None else parse_decimal(low_threshold.removesuffix("%"))
+    with opened(context) as ledger:
+        pool = open_pool(ledger, provider, name=name, low_threshold=threshold)
+        words = _("%(provider)s has a pool now.") % {"provider": pool.provider_id}
+        write_result(wire.record(wire.POOL, pool), words, form)
+
+
+@app.command("history", help=N_("List recharges and reversals, newest first."))
+def history(
+    context: typer.Context,
+    provider: Annotated[str | None, typer.Argument(metavar="[PROVIDER]", help=N_("Only this provider."))] = None,
+    limit: LimitOption = 100,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List recharges."""
+    from billing_console.services.recharges import recharge_history
+
+    with opened(context) as ledger:
+        rows = recharge_history(ledger, provider, limit=limit)
+        write_list(rows, wire.RECHARGE, RECHARGE_COLUMNS, form, ledger)
+
+
+@app.command("recharge", help=N_("Pay money into a pool; its alert and suspension are lifted at once."))
+def recharge(
+    context: typer.Context,
+    provider: ProviderArgument,
+    amount: AmountArgument,
+    reference: ReferenceOption,
+    key: KeyOption = None,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help=N_("Anything else worth knowing."))] = "",
+    yes: YesOption = False,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Recharge a pool after showing what that changes."""
+    from billing_console.services import recharges
+
+    paid = parse_amount(amount)
+    with opened(context) as ledger:
+        key = key or recharges.new_key()
+        if not yes:
+            change = recharges.preview_recharge(ledger, provider, paid)
+            confirm(
+                _("Recharge %(provider)s by %(amount)s (%(reference)s): available %(before)s → %(after)s?")
+                % {
+                    "provider": provider,
+                    "amount": shown(paid, symbol=ledger.symbol),
+                    "reference": reference,
+                    "before": shown_exact(change.before, symbol=ledger.symbol),
+                    "after": shown_exact(change.after, symbol=ledger.symbol),
+                }
+            )
+        done = recharges.recharge(ledger, provider, paid, reference=reference, key=key, note=note)
+        _write_booked(done, ledger, form)
+
+
+@app.command("reverse", help=N_("Take a recharge back by a new entry that names it, once."))
+def reverse(
+    context: typer.Context,
+    recharge_id: Annotated[int, typer.Argument(metavar="RECHARGE_ID", help=N_("As “pools history” shows it."))],
+    reason: ReasonOption,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Reverse a recharge."""
+    from billing_console.services.recharges import reverse_recharge
+
+    with opened(context) as ledger:
+        _write_booked(reverse_recharge(ledger, recharge_id, reason=reason), ledger, form)
+
+
+def _write_booked(entry: RechargeView, ledger: Ledger, form: OneFormat) -> None:
+    words = _("%(provider)s %(amount)s: available %(before)s → %(after)s (recharge %(id)d, key %(key)s)") % {
+        "provider": entry.provider_id,
+        "amount": shown_exact(entry.amount, symbol=ledger.symbol),
+        "before": shown_exact(entry.available_before, symbol=ledger.symbol),
+        "after": shown_exact(entry.available_after, symbol=ledger.symbol),
+        "id": entry.id,
+        "key": entry.idempotency_key,
+    }
+    write_money_result(wire.record(wire.RECHARGE, entry), words, entry.replayed, form)

@@ -1,0 +1,119 @@
+"""`prices`: what usage costs, now and before, and adding a price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from billing_console import wire
+from billing_console.cli.context import opened
+from billing_console.cli.options import ModelArgument, ModelOption, ProviderArgument, ProviderOption, TypeOption
+from billing_console.cli.output import (
+    Column,
+    Format,
+    FormatOption,
+    OneFormat,
+    OneFormatOption,
+    write_list,
+    write_result,
+)
+from billing_console.clock import iso, parse_instant
+from billing_console.errors import InvalidInput
+from billing_console.i18n import N_, _
+from billing_console.money import parse_decimal, plain
+from db.values import PriceUnit, UsageType
+
+if TYPE_CHECKING:
+    from billing_console.services.prices import PriceView
+
+app = typer.Typer(help=N_("Prices: what usage costs."))
+
+COLUMNS: tuple[Column[PriceView], ...] = (
+    Column(N_("Provider"), lambda price: price.provider_id),
+    Column(N_("Model"), lambda price: price.model_id),
+    Column(N_("Type"), lambda price: price.usage_type),
+    Column(N_("Unit"), lambda price: price.unit),
+    Column(N_("Input"), lambda price: plain(price.input_price), right=True),
+    Column(N_("Output"), lambda price: plain(price.output_price), right=True),
+    Column(
+        N_("Cached"),
+        lambda price: None if price.cached_input_price is None else plain(price.cached_input_price),
+        right=True,
+    ),
+    Column(N_("Holds from"), lambda price: price.effective_from),
+    Column(N_("In force"), lambda price: price.in_force),
+)
+
+
+@app.command("list", help=N_("List the prices in force."))
+def list_all(
+    context: typer.Context,
+    provider: ProviderOption = None,
+    model: ModelOption = None,
+    kind: TypeOption = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help=N_("Those in force then (business time zone)."))
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help=N_("Every version, newest first."))] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List prices."""
+    from billing_console.services.prices import list_prices
+
+    with opened(context) as ledger:
+        instant = None if at is None else parse_instant(at, ledger.timezone)
+        rows = list_prices(ledger, provider, model, kind, at=instant, all_versions=everything)
+        write_list(rows, wire.PRICE, COLUMNS, form, ledger)
+
+
+@app.command("set", help=N_("Add a price; prices are never edited, so history stays as it was billed."))
+def set_one(
+    context: typer.Context,
+    provider: ProviderArgument,
+    model: ModelArgument,
+    kind: Annotated[UsageType, typer.Argument(metavar="TYPE", help=N_("The usage type."))],
+    unit: Annotated[
+        PriceUnit | None, typer.Option("--unit", help=N_("What one price buys; without it, the type's own unit."))
+    ] = None,
+    input_price: Annotated[
+        str | None, typer.Option("--input", metavar="YUAN", help=N_("Price of the input, or of the quantity."))
+    ] = None,
+    output_price: Annotated[
+        str | None, typer.Option("--output", metavar="YUAN", help=N_("Price of the output."))
+    ] = None,
+    cached: Annotated[
+        str | None,
+        typer.Option("--cached-input", metavar="YUAN", help=N_("Price of cached input; without it, as other input.")),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help=N_("Holds from then on; without it, from now."))
+    ] = None,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Add a price."""
+    from billing_console.services.prices import NewPrice, set_price
+
+    if input_price is None and output_price is None:
+        raise InvalidInput(_("A price needs --input, --output, or both."), field="inputPrice")
+    with opened(context) as ledger:
+        new = NewPrice(
+            provider_id=provider,
+            model_id=model,
+            usage_type=kind,
+            unit=unit,
+            input_price=parse_decimal(input_price or "0"),
+            output_price=parse_decimal(output_price or "0"),
+            cached_input_price=None if cached is None else parse_decimal(cached),
+            effective_from=None if start is None else parse_instant(start, ledger.timezone),
+        )
+        price = set_price(ledger, new)
+        words = _("%(model)s costs %(input)s in, %(output)s out per %(unit)s from %(instant)s on (price %(id)d).") % {
+            "model": f"{price.provider_id} {price.model_id} {price.usage_type}",
+            "input": plain(price.input_price),
+            "output": plain(price.output_price),
+            "unit": price.unit,
+            "instant": iso(price.effective_from),
+            "id": price.id,
+        }
+        write_result(wire.record(wire.PRICE, price), words, form)

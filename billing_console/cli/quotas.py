@@ -1,0 +1,147 @@
+"""`quotas`: what users may spend, and granting it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from billing_console import wire
+from billing_console.cli.confirm import confirm
+from billing_console.cli.context import opened
+from billing_console.cli.options import AmountArgument, KeyOption, ReferenceOption, UserArgument, YesOption
+from billing_console.cli.output import (
+    Column,
+    Format,
+    FormatOption,
+    OneFormat,
+    OneFormatOption,
+    write_list,
+    write_money_result,
+    write_one,
+)
+from billing_console.i18n import N_, _
+from billing_console.money import parse_amount, shown_exact
+
+if TYPE_CHECKING:
+    from billing_console.services.ledger import Ledger
+    from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
+
+app = typer.Typer(help=N_("User quotas: what users may spend."))
+
+COLUMNS: tuple[Column[QuotaView], ...] = (
+    Column(N_("User"), lambda quota: quota.user_id),
+    Column(N_("Granted"), lambda quota: quota.granted_amount if quota.has_quota else _("no quota"), right=True),
+    Column(N_("Used"), lambda quota: quota.used_amount, right=True),
+    Column(N_("Remaining"), lambda quota: quota.remaining_amount, right=True),
+    Column(N_("Updated"), lambda quota: quota.updated_at),
+)
+
+
+@app.command("list", help=N_("List users: the least remaining first, those without a quota last."))
+def list_all(
+    context: typer.Context,
+    user: Annotated[str, typer.Option("--user", metavar="TEXT", help=N_("Only users whose id contains this."))] = "",
+    granted: Annotated[bool, typer.Option("--granted", help=N_("Only users who have a quota."))] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help=N_("At most so many."))] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List quotas."""
+    from billing_console.services.quotas import list_quotas
+
+    with opened(context) as ledger:
+        rows = list_quotas(ledger, search=user, only_with_quota=granted, limit=limit)
+        write_list(rows, wire.QUOTA, COLUMNS, form, ledger)
+
+
+@app.command("show", help=N_("Show a user's quota, its grants and the newest calls."))
+def show(context: typer.Context, user: UserArgument, form: OneFormatOption = OneFormat.TEXT) -> None:
+    """Show one quota."""
+    from billing_console.services.quotas import quota_details
+
+    with opened(context) as ledger:
+        details = quota_details(ledger, user)
+        write_one(wire.quota_details(details), _facts(details, ledger), form, ledger)
+
+
+def _facts(details: QuotaDetails, ledger: Ledger) -> Iterable[tuple[str, object]]:
+    from billing_console.cli.table import spell
+
+    yield from ((_(column.title), column.value(details.quota)) for column in COLUMNS)
+    for grant in details.grants:
+        amount = shown_exact(grant.amount, symbol=ledger.symbol)
+        yield _("Grant %(id)d") % {"id": grant.id}, f"{spell(grant.created_at, ledger)} {amount} {grant.reference}"
+    for row in details.recent:
+        cost = _("unpriced") if row.unpriced else shown_exact(row.cost_amount, symbol=ledger.symbol)
+        words = f"{spell(row.created_at, ledger)} {row.provider_id} {row.model_id} {cost} {row.error_message or ''}"
+        yield _("Call %(id)d") % {"id": row.id}, words
+
+
+@app.command("grant", help=N_("Let a user, known or new, spend more."))
+def grant(
+    context: typer.Context,
+    user: UserArgument,
+    amount: AmountArgument,
+    reference: ReferenceOption,
+    key: KeyOption = None,
+    yes: YesOption = False,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Grant quota after showing what that changes."""
+    from billing_console.services.quotas import grant_quota
+
+    more = parse_amount(amount)
+    with opened(context) as ledger:
+        if not yes:
+            _ask(ledger, user, more, reference, revoke=False)
+        _write_granted(grant_quota(ledger, user, more, reference=reference, key=key), ledger, form)
+
+
+@app.command("revoke", help=N_("Take unused quota back from a user."))
+def revoke(
+    context: typer.Context,
+    user: UserArgument,
+    amount: AmountArgument,
+    reference: ReferenceOption,
+    key: KeyOption = None,
+    yes: YesOption = False,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Revoke quota after showing what that changes."""
+    from billing_console.services.quotas import revoke_quota
+
+    less = parse_amount(amount)
+    with opened(context) as ledger:
+        if not yes:
+            _ask(ledger, user, less, reference, revoke=True)
+        _write_granted(revoke_quota(ledger, user, less, reference=reference, key=key), ledger, form)
+
+
+def _ask(ledger: Ledger, user: str, amount: Decimal, reference: str, *, revoke: bool) -> None:
+    from billing_console.services.quotas import preview_grant
+
+    change = preview_grant(ledger, user, amount, revoke=revoke)
+    confirm(
+        _("%(user)s %(amount)s (%(reference)s): remaining %(before)s → %(after)s?")
+        % {
+            "user": user,
+            "amount": shown_exact(-amount if revoke else amount, symbol=ledger.symbol),
+            "reference": reference,
+            "before": shown_exact(change.before, symbol=ledger.symbol),
+            "after": shown_exact(change.after, symbol=ledger.symbol),
+        }
+    )
+
+
+def _write_granted(grant: GrantView, ledger: Ledger, form: OneFormat) -> None:
+    words = _("%(user)s %(amount)s: remaining %(before)s → %(after)s (grant %(id)d, key %(key)s)") % {
+        "user": grant.user_id,
+        "amount": shown_exact(grant.amount, symbol=ledger.symbol),
+        "before": shown_exact(grant.remaining_before, symbol=ledger.symbol),
+        "after": shown_exact(grant.remaining_after, symbol=ledger.symbol),
+        "id": grant.id,
+        "key": grant.idempotency_key,
+    }
+    write_money_result(wire.record(wire.GRANT, grant), words, grant.replayed, form)

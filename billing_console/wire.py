@@ -1,0 +1,238 @@
+"""What leaves the program as data: every record's fields by the seed's names, for the command line and the HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from billing_console.clock import iso
+from billing_console.money import plain
+
+if TYPE_CHECKING:
+    from billing_console.services.alerts import AlertView
+    from billing_console.services.costs import CostRow
+    from billing_console.services.models import ModelView
+    from billing_console.services.pools import PoolView
+    from billing_console.services.prices import PriceView
+    from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
+    from billing_console.services.recharges import RechargeView
+    from billing_console.services.reconcile import Finding
+    from billing_console.services.settlement import Repriced, Settled
+    from billing_console.services.usage import UsageDetails, UsageRow
+
+View = TypeVar("View")
+Fields = Mapping[str, Callable[[View], object]]
+"""A record's fields in order. A Decimal is money; counts and percentages are numbers."""
+
+
+def record(fields: Fields[View], view: View) -> dict[str, object]:
+    """Return a view as a record with exact values, as CSV takes them."""
+    return {name: value(view) for name, value in fields.items()}
+
+
+def jsonable(value: Any) -> Any:
+    """Return a record, or a list of them, as JSON takes it: money as plain decimal strings, times in ISO 8601."""
+    if isinstance(value, Mapping):
+        return {name: jsonable(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(part) for part in value]
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, datetime):
+        return iso(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def csv_value(value: object) -> object:
+    """Return a field as CSV takes it: numbers stay numbers, and exact."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, Decimal) else jsonable(value)
+
+
+def number(amount: Decimal | None) -> int | float | None:
+    """Spell usage or a percentage, which are no money, as a JSON number."""
+    if amount is None:
+        return None
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+def _percent(percentage: Decimal) -> float:
+    return float(round(percentage, 2))
+
+
+USAGE: Fields[UsageRow] = {
+    "id": lambda row: row.id,
+    "requestId": lambda row: row.request_id,
+    "userId": lambda row: row.user_id,
+    "providerId": lambda row: row.provider_id,
+    "modelId": lambda row: row.model_id,
+    "usageType": lambda row: row.usage_type,
+    "inputTokens": lambda row: row.input_tokens,
+    "cachedInputTokens": lambda row: row.cached_input_tokens,
+    "outputTokens": lambda row: row.output_tokens,
+    "totalTokens": lambda row: row.total_tokens,
+    "quantity": lambda row: number(row.quantity),
+    "costAmount": lambda row: row.cost_amount,
+    "unpriced": lambda row: row.unpriced,
+    "status": lambda row: row.status,
+    "errorMessage": lambda row: row.error_message,
+    "createdAt": lambda row: row.created_at,
+    "cursor": lambda row: row.cursor,
+}
+
+
+def usage_details(details: UsageDetails) -> dict[str, object]:
+    """Return a usage record with the price it was billed at, how its cost comes about, and its import."""
+    return record(USAGE, details.row) | {
+        "price": None if details.price is None else record(PRICE, details.price),
+        "costLines": [
+            {
+                "kind": line.kind,
+                "count": number(line.count),
+                "unit": line.unit,
+                "unitPrice": line.unit_price,
+                "amount": line.amount,
+            }
+            for line in details.lines
+        ],
+        "importFile": details.import_file,
+        "importCurrency": details.import_currency,
+        "importRate": details.import_rate,
+    }
+
+
+COST: Fields[CostRow] = {
+    "statDate": lambda row: row.stat_date,
+    "providerId": lambda row: row.provider_id,
+    "modelId": lambda row: row.model_id,
+    "usageType": lambda row: row.usage_type,
+    "totalUsage": lambda row: number(row.total_usage),
+    "totalCost": lambda row: row.total_cost,
+    "callCount": lambda row: row.call_count,
+    "failedCount": lambda row: row.failed_count,
+}
+
+POOL: Fields[PoolView] = {
+    "providerId": lambda pool: pool.provider_id,
+    "providerName": lambda pool: pool.provider_name,
+    "hasPool": lambda pool: pool.has_pool,
+    "totalBalance": lambda pool: pool.total_balance,
+    "usedAmount": lambda pool: pool.used_amount,
+    "availableBalance": lambda pool: pool.available_balance,
+    "balancePercentage": lambda pool: _percent(pool.balance_percentage),
+    "isLowBalance": lambda pool: pool.is_low_balance,
+    "status": lambda pool: pool.status,
+    "lowThreshold": lambda pool: _percent(pool.low_threshold),
+    "lastRechargeDate": lambda pool: pool.last_recharge_at,
+    "lastCheckDate": lambda pool: pool.last_check_at,
+}
+
+RECHARGE: Fields[RechargeView] = {
+    "id": lambda entry: entry.id,
+    "providerId": lambda entry: entry.provider_id,
+    "amount": lambda entry: entry.amount,
+    "availableBefore": lambda entry: entry.available_before,
+    "availableAfter": lambda entry: entry.available_after,
+    "totalAfter": lambda entry: entry.total_after,
+    "reference": lambda entry: entry.reference,
+    "note": lambda entry: entry.note,
+    "idempotencyKey": lambda entry: entry.idempotency_key,
+    "reversesId": lambda entry: entry.reverses_id,
+    "reversedById": lambda entry: entry.reversed_by_id,
+    "operator": lambda entry: entry.operator,
+    "createdAt": lambda entry: entry.created_at,
+}
+
+ALERT: Fields[AlertView] = {
+    "id": lambda alert: alert.id,
+    "providerId": lambda alert: alert.provider_id,
+    "alertType": lambda alert: alert.alert_type,
+    "alertLevel": lambda alert: alert.alert_level,
+    "balancePercentage": lambda alert: _percent(alert.balance_percentage),
+    "availableBalance": lambda alert: alert.available_balance,
+    "isResolved": lambda alert: alert.is_resolved,
+    "createdAt": lambda alert: alert.created_at,
+    "updatedAt": lambda alert: alert.updated_at,
+    "resolvedAt": lambda alert: alert.resolved_at,
+}
+
+QUOTA: Fields[QuotaView] = {
+    "userId": lambda quota: quota.user_id,
+    "hasQuota": lambda quota: quota.has_quota,
+    "grantedAmount": lambda quota: quota.granted_amount,
+    "usedAmount": lambda quota: quota.used_amount,
+    "remainingAmount": lambda quota: quota.remaining_amount,
+    "updatedAt": lambda quota: quota.updated_at,
+}
+
+GRANT: Fields[GrantView] = {
+    "id": lambda grant: grant.id,
+    "userId": lambda grant: grant.user_id,
+    "amount": lambda grant: grant.amount,
+    "remainingBefore": lambda grant: grant.remaining_before,
+    "remainingAfter": lambda grant: grant.remaining_after,
+    "grantedAfter": lambda grant: grant.granted_after,
+    "reference": lambda grant: grant.reference,
+    "idempotencyKey": lambda grant: grant.idempotency_key,
+    "operator": lambda grant: grant.operator,
+    "createdAt": lambda grant: grant.created_at,
+}
+
+
+def quota_details(details: QuotaDetails) -> dict[str, object]:
+    """Return a quota with its grants and the user's newest calls."""
+    return record(QUOTA, details.quota) | {
+        "grants": [record(GRANT, grant) for grant in details.grants],
+        "recent": [record(USAGE, row) for row in details.recent],
+    }
+
+
+MODEL: Fields[ModelView] = {
+    "providerId": lambda model: model.provider_id,
+    "modelId": lambda model: model.model_id,
+    "modelName": lambda model: model.model_name,
+    "status": lambda model: model.status,
+    "disabledAt": lambda model: model.disabled_at,
+    "disabledBy": lambda model: model.disabled_by,
+    "disabledReason": lambda model: model.disabled_reason,
+    "suspendedAt": lambda model: model.suspended_at,
+}
+
+PRICE: Fields[PriceView] = {
+    "id": lambda price: price.id,
+    "providerId": lambda price: price.provider_id,
+    "modelId": lambda price: price.model_id,
+    "usageType": lambda price: price.usage_type,
+    "unit": lambda price: price.unit,
+    "inputPrice": lambda price: price.input_price,
+    "outputPrice": lambda price: price.output_price,
+    "cachedInputPrice": lambda price: price.cached_input_price,
+    "effectiveFrom": lambda price: price.effective_from,
+    "inForce": lambda price: price.in_force,
+    "sourceCurrency": lambda price: price.source_currency,
+    "exchangeRate": lambda price: price.exchange_rate,
+    "operator": lambda price: price.operator,
+    "createdAt": lambda price: price.created_at,
+}
+
+FINDING: Fields[Finding] = {
+    "what": lambda finding: finding.what,
+    "where": lambda finding: finding.where,
+    "stored": lambda finding: finding.stored,
+    "computed": lambda finding: finding.computed,
+    "repaired": lambda finding: finding.repaired,
+}
+
+REPRICED: Fields[Repriced] = {
+    "priced": lambda done: done.priced,
+    "stillUnpriced": lambda done: done.still_unpriced,
+    "costAmount": lambda done: done.cost,
+}
+
+SETTLED: Fields[Settled] = {
+    "counted": lambda done: done.counted,
+    "unpriced": lambda done: done.unpriced,
+}
