@@ -1,7 +1,7 @@
 # All set-up is done by the targets themselves, into .venv, from lock files with hashes.
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := billing_console screens db tests
+CODE := billing_console screens db tests bench
 COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links pyproject.toml
 CATALOGUE := billing_console/locale
