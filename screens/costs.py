@@ -124,7 +124,7 @@ class CostStatisticsView(DataPane[Costs]):
             Column(
                 "totalCost",
                 N_("Cost"),
-                lambda row: words.amount(row.total_cost, symbol=self.symbol),
+                lambda row: words.amount(row.total_cost, symbol=self.console.symbol),
                 lambda row: row.total_cost,
                 right=True,
             ),
@@ -145,11 +145,6 @@ class CostStatisticsView(DataPane[Costs]):
             ),
         )
 
-    @property
-    def symbol(self) -> str:
-        """The currency's symbol."""
-        return self.console.ledger.symbol if self.console.ledger else ""
-
     def question(self) -> Callable[[Ledger], Costs]:
         """Ask for rows, totals and trend of the filter."""
         wish, grouping = self.wish, self.grouping
@@ -169,12 +164,12 @@ class CostStatisticsView(DataPane[Costs]):
 
     def present(self, data: Costs) -> None:
         """Draw the trend, the rows and the totals."""
-        self.query_one(TrendChart).show(data.days, self.symbol)
+        self.query_one(TrendChart).show(data.days, self.console.symbol)
         self.query_one("#costs-table", RecordTable).show(data.rows)
         totals, days = data.totals, max(len(data.days), 1)
         parts = [
-            _("Total %(amount)s") % {"amount": money.shown(totals.total_cost, symbol=self.symbol)},
-            _("%(amount)s a day") % {"amount": money.shown(totals.total_cost / days, symbol=self.symbol)},
+            _("Total %(amount)s") % {"amount": money.shown(totals.total_cost, symbol=self.console.symbol)},
+            _("%(amount)s a day") % {"amount": money.shown(totals.total_cost / days, symbol=self.console.symbol)},
             ngettext("%(count)s call", "%(count)s calls", totals.call_count) % {"count": f"{totals.call_count:,}"},
             _("%(count)s failed") % {"count": f"{totals.failed_count:,}"},
         ]

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from billing_console import clock, money
+from billing_console.check_output import CHANGES
 from billing_console.i18n import N_, _, ngettext
 from db.values import BalanceStatus
 from screens import words
@@ -30,14 +31,6 @@ if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
     from billing_console.services.pools import PoolView
     from billing_console.services.recharges import RechargeView
-
-CHANGES = {
-    "raised": N_("alert raised"),
-    "escalated": N_("alert escalated"),
-    "eased": N_("alert eased"),
-    "resolved": N_("alert resolved"),
-}
-"""What a check did to a pool's alert."""
 
 
 class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):

@@ -139,12 +139,7 @@ class UsageRecordsView(DataPane[Window]):
     def _cost(self, row: UsageRow) -> Text:
         if row.unpriced:
             return Text(_("unpriced"), style=words.WARN, justify="right", no_wrap=True, overflow="ellipsis", end="")
-        return words.amount(row.cost_amount, places=4, symbol=self.symbol)
-
-    @property
-    def symbol(self) -> str:
-        """The currency's symbol."""
-        return self.console.ledger.symbol if self.console.ledger else ""
+        return words.amount(row.cost_amount, places=4, symbol=self.console.symbol)
 
     # Loading
 
@@ -201,7 +196,7 @@ class UsageRecordsView(DataPane[Window]):
             ngettext("%(count)s call", "%(count)s calls", totals.calls) % {"count": f"{totals.calls:,}{more}"},
             _("%(count)s failed") % {"count": f"{totals.failures:,}{more}"},
             _("%(count)s tokens") % {"count": f"{totals.tokens:,}{more}"},
-            _("cost %(amount)s") % {"amount": money.shown(totals.cost, symbol=self.symbol) + more},
+            _("cost %(amount)s") % {"amount": money.shown(totals.cost, symbol=self.console.symbol) + more},
         ]
         self.set_summary(" · ".join(parts))
 

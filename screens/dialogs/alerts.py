@@ -70,8 +70,7 @@ class AlertsDialog(Dialog[None]):
         )
 
     def _available(self, alert: AlertView) -> Text:
-        symbol = self.console.ledger.symbol if self.console.ledger else ""
-        return words.amount(alert.available_balance, symbol=symbol)
+        return words.amount(alert.available_balance, symbol=self.console.symbol)
 
     def _percent(self, alert: AlertView) -> Text:
         return Text(words.percent(alert.balance_percentage), justify="right", no_wrap=True, end="")

@@ -76,21 +76,32 @@ FIELD_KEYS: list[BindingType] = [
 """On the fields themselves: the scrolling body around them has ↑ and ↓ of its own."""
 
 
-def in_turn(field: Widget, event: events.Key) -> None:
-    """Handle Enter here and now, and pass on a key that was pressed after it but arrives here still.
+STEPS = {"right": 1, "l": 1, "space": 1, "left": -1, "h": -1}
+"""Keys that change a choice, and which way."""
 
-    Enter as a binding bubbles up and is overtaken by characters typed right after it: the reference after an amount
-    would become part of the amount.
+
+def in_turn(field: Widget, event: events.Key) -> bool:
+    """Handle keys that leave the field here and now, and pass on a key pressed after one but arriving here still.
+
+    As bindings they bubble up and are overtaken by characters typed right after them: the reference after an amount
+    would become part of the amount. Returns whether the key is done with.
     """
-    focused = field.screen.focused
+    screen = field.screen
+    focused = screen.focused
     if focused is not None and focused is not field:
-        event.prevent_default().stop()
         focused._forward_event(events.Key(event.key, event.character))
     elif event.key == "enter":
-        event.prevent_default().stop()
-        form, row = field.screen, field.parent
-        assert isinstance(form, FormDialog) and isinstance(row, FieldRow)
-        form.enter(row)
+        row = field.parent
+        assert isinstance(screen, FormDialog) and isinstance(row, FieldRow)
+        screen.enter(row)
+    elif event.key in ("down", "tab"):
+        screen.focus_next()
+    elif event.key in ("up", "shift+tab"):
+        screen.focus_previous()
+    else:
+        return False
+    event.prevent_default().stop()
+    return True
 
 
 class FieldInput(Input):
@@ -119,8 +130,8 @@ class Choice(Widget, can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *FIELD_KEYS,
-        Binding("right,l,space", "step(1)", N_("Change"), key_display="← →"),
-        Binding("left,h", "step(-1)", N_("Change back"), show=False),
+        Binding(",".join(key for key, step in STEPS.items() if step > 0), "step(1)", N_("Change"), key_display="← →"),
+        Binding(",".join(key for key, step in STEPS.items() if step < 0), "step(-1)", N_("Change back"), show=False),
     ]
 
     index: reactive[int] = reactive(0)
@@ -141,7 +152,10 @@ class Choice(Widget, can_focus=True):
         return self.choices[self.index][0]
 
     async def _on_key(self, event: events.Key) -> None:
-        in_turn(self, event)
+        step = STEPS.get(event.key)
+        if not in_turn(self, event) and step is not None:
+            event.prevent_default().stop()
+            self.action_step(step)
 
     def action_step(self, step: int) -> None:
         """Choose the next or the previous value."""

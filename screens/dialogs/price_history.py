@@ -47,7 +47,7 @@ class PriceHistoryDialog(DetailsDialog["tuple[PriceView, ...]"]):
         """Show one paragraph a version."""
         if not answer:
             yield Content(_("This model has no price: its calls are recorded as unpriced, at no cost."))
-            yield Content(_("Add one with p; then price those calls with: billing-console prices reprice"))
+            yield Content(_("Add one with p; then price those calls with: billing-console usage reprice"))
         for usage_type, group in groupby(answer, lambda price: price.usage_type):
             yield Content.assemble((_(words.USAGE_TYPES[usage_type]), "bold"))
             past = False

@@ -76,7 +76,6 @@ class AlertBanner(Vertical):
     def _columns(self, alert: AlertView, *, wide: bool) -> tuple[str, ...]:
         style, word = words.STATES[alert.alert_level]
         console = console_of(self)
-        symbol = console.ledger.symbol if console.ledger else ""
         when = words.instant(alert.created_at, console.zone, seconds=False)
         if not wide:
             today = words.instant(clock.now(), console.zone)[:5]
@@ -86,7 +85,7 @@ class AlertBanner(Vertical):
             one_line(alert.provider_name, 24),
             _(words.ALERT_TYPES[alert.alert_type]),
             words.percent(alert.balance_percentage),
-            _("available %(amount)s") % {"amount": money.shown(alert.available_balance, symbol=symbol)},
+            _("available %(amount)s") % {"amount": money.shown(alert.available_balance, symbol=console.symbol)},
             when,
         )
 
