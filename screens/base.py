@@ -10,7 +10,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
-from billing_console import clock
 from billing_console.i18n import N_, _
 from screens.console import Console, ask, console_of
 from screens.widgets.line import Line, paragraphs
@@ -176,7 +175,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             with self.app.batch_update():
                 self._fill(data)
         if changed or asked or not self._changed_at:
-            self._changed_at = clock.now().astimezone(self.console.zone).strftime("%H:%M:%S")
+            self._changed_at = f"{self.console.now():%H:%M:%S}"
         self._write(".pane-age", _("live, changed %(time)s") % {"time": self._changed_at})
 
     def _fill(self, data: Data) -> None:

@@ -9,12 +9,13 @@ from textual.app import App
 from textual.widget import Widget
 from textual.worker import get_current_worker
 
+from billing_console import clock
 from billing_console.errors import BillingError, Unavailable
 from billing_console.i18n import _
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import tzinfo
+    from datetime import datetime, tzinfo
     from pathlib import Path
 
     from billing_console.services.ledger import Ledger
@@ -55,6 +56,11 @@ class Console(App[int]):
     def zone(self) -> tzinfo | None:
         """The business time zone in which instants are shown; None (local time) before the ledger is open."""
         return self.ledger.timezone if self.ledger else None
+
+    def now(self) -> datetime:
+        """Return this instant, by the ledger's clock once it is open, in the business time zone."""
+        instant = self.ledger.clock() if self.ledger else clock.now()
+        return instant.astimezone(self.zone)
 
     @property
     def symbol(self) -> str:

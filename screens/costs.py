@@ -115,7 +115,7 @@ class CostStatisticsView(DataPane[Costs]):
             *(by[name] for name in grouped),
             Column(
                 "totalUsage",
-                N_("Usage"),
+                N_("Total usage"),
                 lambda row: words.number(row.total_usage),
                 lambda row: row.total_usage,
                 2,
@@ -123,7 +123,7 @@ class CostStatisticsView(DataPane[Costs]):
             ),
             Column(
                 "totalCost",
-                N_("Cost"),
+                N_("Total cost"),
                 lambda row: words.amount(row.total_cost, symbol=self.console.symbol),
                 lambda row: row.total_cost,
                 right=True,

@@ -72,7 +72,7 @@ class PricingManagement(DataPane["tuple[PriceRow, ...]"]):
             self._price("inputPrice", N_("Input"), lambda price: price.input_price, 0),
             self._price("outputPrice", N_("Output"), lambda price: price.output_price, 0),
             self._price("cachedInputPrice", N_("Cached"), lambda price: price.cached_input_price, 1),
-            Column("effectiveFrom", N_("Since"), lambda r: self._when(r.price), lambda r: iso(r.price), 2, 16),
+            Column("effectiveFrom", N_("Holds from"), lambda r: self._when(r.price), lambda r: iso(r.price), 2, 16),
             Column("nextChange", N_("Next change"), lambda r: self._when(r.upcoming), lambda r: iso(r.upcoming), 3, 16),
             Column("source", N_("Source"), lambda row: words.cell(source(row.price)), lambda row: source(row.price), 4),
         )

@@ -11,8 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
-from billing_console import clock, money
+from billing_console import clock, money, wire
 from billing_console.i18n import N_, _, ngettext
+from db.values import UsageType
 from screens import words
 from screens.base import DataPane
 from screens.console import ask
@@ -60,6 +61,7 @@ class UsageRecordsView(DataPane[Window]):
         self.wish = UsageWish()
         self.oldest_first = False
         self._move = "again"
+        self._jump = ""
         self._window = Window(())
 
     def compose_body(self) -> ComposeResult:
@@ -69,72 +71,19 @@ class UsageRecordsView(DataPane[Window]):
     def _columns(self) -> Sequence[Column[UsageRow]]:
         return (
             Column("createdAt", N_("Time"), self._time, lambda row: clock.iso(row.created_at), min_width=14),
-            Column(
-                "userId",
-                N_("User"),
-                lambda row: words.cell(row.user_id or "–"),
-                lambda row: row.user_id,
-                min_width=8,
-                max_width=28,
-            ),
-            Column(
-                "providerId",
-                N_("Provider"),
-                lambda row: words.cell(row.provider_name),
-                lambda row: row.provider_id,
-                1,
-                8,
-                20,
-            ),
-            Column(
-                "modelId",
-                N_("Model"),
-                lambda row: words.cell(row.model_id),
-                lambda row: row.model_id,
-                min_width=12,
-                max_width=36,
-            ),
-            Column("usageType", N_("Type"), self._type, lambda row: row.usage_type.value, 3, 16, 16),
-            Column(
-                "inputTokens",
-                N_("Input"),
-                lambda row: words.number(row.input_tokens),
-                lambda row: row.input_tokens,
-                4,
-                7,
-                right=True,
-            ),
-            Column(
-                "outputTokens",
-                N_("Output"),
-                lambda row: words.number(row.output_tokens),
-                lambda row: row.output_tokens,
-                4,
-                7,
-                right=True,
-            ),
-            Column(
-                "totalTokens",
-                N_("Tokens"),
-                lambda row: words.number(row.total_tokens),
-                lambda row: row.total_tokens,
-                2,
-                7,
-                right=True,
-            ),
-            Column(
-                "costAmount", N_("Cost"), self._cost, lambda row: money.plain(row.cost_amount), min_width=10, right=True
-            ),
-            Column(
-                "status", N_("Status"), lambda row: words.state(row.status), lambda row: row.status.value, min_width=9
-            ),
+            Column("userId", N_("User"), _user, lambda row: row.user_id, 0, 8, 28),
+            Column("providerId", N_("Provider"), _provider, lambda row: row.provider_id, 1, 8, 20),
+            Column("modelId", N_("Model"), lambda row: words.cell(row.model_id), lambda row: row.model_id, 0, 12, 36),
+            Column("usageType", N_("Type"), _type, lambda row: row.usage_type.value, 3, 16, 16),
+            Column("inputTokens", N_("Input"), _input, lambda row: row.input_tokens, 4, 7, right=True),
+            Column("outputTokens", N_("Output"), _output, lambda row: row.output_tokens, 4, 7, right=True),
+            Column("totalTokens", N_("Usage"), _usage, lambda row: row.usage, 2, 7, right=True),
+            Column("costAmount", N_("Cost"), self._cost, lambda row: row.cost_amount, min_width=10, right=True),
+            Column("status", N_("Status"), _status, lambda row: row.status.value, min_width=9),
         )
 
     def _time(self, row: UsageRow) -> Text:
         return words.cell(words.instant(row.created_at, self.console.zone))
-
-    def _type(self, row: UsageRow) -> Text:
-        return words.cell(_(words.USAGE_TYPES[row.usage_type]))
 
     def _cost(self, row: UsageRow) -> Text:
         if row.unpriced:
@@ -166,15 +115,16 @@ class UsageRecordsView(DataPane[Window]):
         return not data.rows
 
     def present(self, data: Window) -> None:
-        """Draw the window; after a jump the cursor is where the jump went."""
+        """Draw the window."""
         self._window = data
-        table = self.query_one(UsageTable)
-        table.show(data.rows)
-        if self._jump:
-            table.move_cursor(row=0 if self._jump == "first" else len(data.rows) - 1)
-            self._jump = ""
+        self.query_one(UsageTable).show(data.rows)
 
-    _jump = ""
+    def _loaded(self, asked: bool, data: Window) -> None:
+        """Put the cursor where a jump went, also when the window was there already."""
+        super()._loaded(asked, data)
+        if self._jump and data.rows:
+            self.query_one(UsageTable).move_cursor(row=0 if self._jump == "first" else len(data.rows) - 1)
+        self._jump = ""
 
     def load(self, *, asked: bool = False) -> None:
         """Load the window, and unless only the cursor moved, the totals."""
@@ -256,17 +206,19 @@ class UsageRecordsView(DataPane[Window]):
 
     def exporting(self) -> Callable[[Ledger], Iterator[Sequence[object]]] | None:
         """Yield every record of the filter, page by page."""
-        wish, oldest_first, table = self.wish, self.oldest_first, self.query_one(UsageTable)
+        wish, oldest_first = self.wish, self.oldest_first
 
         def rows(ledger: Ledger) -> Iterator[Sequence[object]]:
             from billing_console.services.usage import usage_page
 
-            yield table.export_header()
+            yield tuple(wire.USAGE)
             chosen = wish.resolve(ledger)
             after: str | None = None
             while True:
                 page = usage_page(ledger, chosen, limit=1000, after=after, oldest_first=oldest_first)
-                yield from map(table.export_row, page.rows)
+                yield from (
+                    [wire.csv_value(value) for value in wire.record(wire.USAGE, row).values()] for row in page.rows
+                )
                 after = page.next
                 if after is None:
                     return
@@ -277,3 +229,48 @@ class UsageRecordsView(DataPane[Window]):
         """Say the order next to the totals."""
         order = _("oldest first") if self.oldest_first else _("newest first")
         super().set_summary(f"{text} · {order}")
+
+
+MEASURES = {
+    UsageType.IMAGE_GENERATION: N_("%(count)s img"),
+    UsageType.AUDIO_TTS: N_("%(count)s ch"),
+    UsageType.AUDIO_STT: N_("%(count)s s"),
+    UsageType.VIDEO_GENERATION: N_("%(count)s s"),
+}
+"""What types that are not counted in tokens are counted in, short."""
+
+
+def _user(row: UsageRow) -> Text:
+    return words.cell(row.user_id or "–")
+
+
+def _provider(row: UsageRow) -> Text:
+    return words.cell(row.provider_name)
+
+
+def _type(row: UsageRow) -> Text:
+    return words.cell(_(words.USAGE_TYPES[row.usage_type]))
+
+
+def _input(row: UsageRow) -> Text:
+    return words.number(row.input_tokens if _has_tokens(row) else None)
+
+
+def _output(row: UsageRow) -> Text:
+    return words.number(row.output_tokens if _has_tokens(row) else None)
+
+
+def _has_tokens(row: UsageRow) -> bool:
+    return row.usage_type is UsageType.TEXT_GENERATION or row.total_tokens > 0
+
+
+def _usage(row: UsageRow) -> Text:
+    measure = MEASURES.get(row.usage_type)
+    count = words.number(row.usage)
+    return (
+        count if measure is None else Text(_(measure) % {"count": count.plain}, justify="right", no_wrap=True, end="")
+    )
+
+
+def _status(row: UsageRow) -> Text:
+    return words.state(row.status)

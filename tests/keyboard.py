@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from textual import events
@@ -13,6 +14,9 @@ from textual.widgets._toast import Toast
 from billing_console.app import BillingConsoleApp
 from billing_console.services.ledger import open_ledger
 from billing_console.terminal import ConsoleOptions
+
+PATIENCE_SECONDS = 30
+"""How long a test waits for what must come at some time."""
 
 
 class Keyboard:
@@ -50,6 +54,13 @@ class Keyboard:
                 return
         raise AssertionError("the console does not come to rest")
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait, without a key, until the console shows something by itself."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"it never came:\n{self.screen}"
+            await self.pilot.pause(0.02)
+
     @property
     def lines(self) -> list[str]:
         """What the terminal shows."""
@@ -73,10 +84,15 @@ class Keyboard:
 
 
 @asynccontextmanager
-async def console(url: str, *, size: tuple[int, int] = (80, 24), read_only: bool = False) -> AsyncIterator[Keyboard]:
+async def console(
+    url: str, *, size: tuple[int, int] = (80, 24), read_only: bool = False, refresh_seconds: float = 5.0
+) -> AsyncIterator[Keyboard]:
     """The console on a ledger, open and at rest."""
     options = ConsoleOptions(
-        lambda: open_ledger(url, read_only=read_only, operator="tester"), "a ledger", read_only=read_only
+        lambda: open_ledger(url, read_only=read_only, operator="tester"),
+        "a ledger",
+        read_only=read_only,
+        refresh_seconds=refresh_seconds,
     )
     app = BillingConsoleApp(options)
     async with app.run_test(size=size, notifications=True) as pilot:

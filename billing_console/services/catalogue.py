@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import tuple_
+from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
 
 from billing_console.errors import NotFound
@@ -16,6 +16,10 @@ from billing_console.services.session import reading
 from billing_console.text import clean
 from db.schema import Model, Provider, ResourcePool, UserQuota
 from db.statements import insert
+
+
+BY_NAME = (func.lower(Provider.name), col(Provider.provider_id))
+"""The order in which people look for a provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def register_providers(session: Session, ledger: Ledger, provider_ids: list[str]
 def providers(ledger: Ledger) -> tuple[ProviderView, ...]:
     """List the providers by name."""
     with reading(ledger.database) as session:
-        rows = session.exec(select(Provider.provider_id, Provider.name).order_by(Provider.name, Provider.provider_id))
+        rows = session.exec(select(Provider.provider_id, Provider.name).order_by(*BY_NAME))
         return tuple(ProviderView(*row) for row in rows)
 
 

@@ -98,7 +98,7 @@ def cost_rows(
         query = query.limit(limit)
     with reading(ledger.database) as session:
         providers = table_of(Provider).c
-        names = dict(session.connection().execute(select(providers.provider_id, providers.name)).tuples().all())
+        names = {one: name for one, name in session.connection().execute(select(providers.provider_id, providers.name))}
         return tuple(_view(row._mapping, names) for row in session.connection().execute(query))
 
 
@@ -129,7 +129,7 @@ def daily_totals(ledger: Ledger, chosen: CostFilter) -> tuple[tuple[date, Decima
     """Return the cost of every day of the range in yuan, oldest first, days without usage included."""
     query = _within(select(STATS.stat_date, func.sum(STATS.total_cost)), chosen).group_by(STATS.stat_date)
     with reading(ledger.database) as session:
-        costs: dict[date, Decimal] = dict(session.connection().execute(query).tuples().all())
+        costs: dict[date, Decimal] = {day: cost for day, cost in session.connection().execute(query)}
     days = (chosen.end - chosen.start).days + 1
     every = (chosen.start + timedelta(days=number) for number in range(days))
     return tuple((day, costs.get(day, Decimal(0))) for day in every)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from billing_console.services.catalogue import require_model, require_provider
+from billing_console.services.catalogue import BY_NAME, require_model, require_provider
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import in_transaction, reading
 from billing_console.text import storable
@@ -36,7 +36,7 @@ def list_models(ledger: Ledger, provider_id: str | None = None) -> tuple[ModelVi
         select(Model, Provider.name, ResourcePool.suspended_at)
         .join(Provider, col(Provider.provider_id) == col(Model.provider_id))
         .join(ResourcePool, col(ResourcePool.provider_id) == col(Model.provider_id))
-        .order_by(Provider.name, Provider.provider_id, Model.model_id)
+        .order_by(*BY_NAME, Model.model_id)
     )
     with reading(ledger.database) as session:
         if provider_id is not None:

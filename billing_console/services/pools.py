@@ -13,7 +13,7 @@ from sqlmodel import select as select_model
 from billing_console.errors import Conflict, InvalidInput
 from billing_console.i18n import _
 from billing_console.money import CENT, EXACT, percentage
-from billing_console.services.catalogue import not_found, register_providers, require_provider
+from billing_console.services.catalogue import BY_NAME, not_found, register_providers, require_provider
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import in_transaction, reading
 from billing_console.text import clean, storable
@@ -63,7 +63,7 @@ def status_of(available: Decimal, total: Decimal, low_threshold: Decimal) -> Bal
 
 def list_pools(ledger: Ledger, *, with_no_pool: bool = False) -> tuple[PoolView, ...]:
     """List the pools by provider name; with those providers that have none, if asked for."""
-    query = select_model(ResourcePool, Provider.name).join(Provider).order_by(Provider.name, Provider.provider_id)
+    query = select_model(ResourcePool, Provider.name).join(Provider).order_by(*BY_NAME)
     if not with_no_pool:
         query = query.where(col(ResourcePool.opened_at).is_not(None))
     with reading(ledger.database) as session:

@@ -61,7 +61,7 @@ class AlertsDialog(Dialog[None]):
             Column("availableBalance", N_("Available"), self._available, lambda a: a.available_balance, right=True),
             Column(
                 "createdAt",
-                N_("Since"),
+                N_("Raised"),
                 lambda a: self._when(a.created_at),
                 lambda a: clock.iso(a.created_at),
                 min_width=11,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from textual.worker import get_current_worker
 
-from billing_console import clock
 from billing_console.errors import BillingError, Conflict, Unavailable
 from billing_console.i18n import N_, _, ngettext
 from billing_console.text import clean, csv_line
@@ -37,7 +36,7 @@ class ExportDialog(FormDialog[None]):
 
     def fields(self) -> Sequence[Field]:
         """Declare the path, with a name that is free today."""
-        stamp = clock.now().astimezone(self.console.zone).strftime("%Y%m%d-%H%M%S")
+        stamp = f"{self.console.now():%Y%m%d-%H%M%S}"
         return (Field("path", N_("File"), required, str(Path.cwd() / f"{self.file_name}-{stamp}.csv")),)
 
     def accept(self, values: dict[str, Any]) -> None:

@@ -104,4 +104,4 @@ def spelled(price: PriceView, symbol: str) -> str:
     ]
     if price.cached_input_price is not None:
         parts.append(_("cached %(price)s") % {"price": money.shown_exact(price.cached_input_price, symbol=symbol)})
-    return ", ".join(parts) + " / " + _(words.UNITS[price.unit])
+    return _(", ").join(parts) + " / " + _(words.UNITS[price.unit])

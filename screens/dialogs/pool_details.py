@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from billing_console import money
-from billing_console.i18n import _, ngettext
+from billing_console.i18n import _, ngettext, pgettext
 from billing_console.text import one_line
 from db.values import ModelStatus
 from screens import words
@@ -106,7 +106,7 @@ class PoolDetailsDialog(DetailsDialog[PoolDetails]):
 
     def _models(self, answer: PoolDetails) -> Content:
         rows = [(words.state(model.status).plain, model.model_id) for model in answer.models]
-        return grid(_("Models"), rows or [(_("none"),)], room=self.room)
+        return grid(pgettext("list", "Models"), rows or [(_("none"),)], room=self.room)
 
     def _recharges(self, answer: PoolDetails) -> Content:
         rows = [

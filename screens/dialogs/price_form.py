@@ -103,17 +103,17 @@ class PriceDialog(ConfirmedForm["PriceView"]):
 
     def question(self, values: dict[str, Any]) -> str:
         """Say which price is added and from when on."""
-        when = values["effective_from"]
+        kind, when = values["usage_type"], values["effective_from"]
         return _("Add a price for %(model)s of %(provider)s, %(type)s, from %(time)s?") % {
             "model": values["model_id"],
             "provider": values["provider_id"],
-            "type": _(words.USAGE_TYPES[values["usage_type"]]),
+            "type": _(words.USAGE_TYPES[kind]),
             "time": words.instant(when, self.console.zone, year=True) if when else _("now"),
         }
 
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:
         """Compare with the price that would hold at that time otherwise."""
-        identity = values["provider_id"], values["model_id"], values["usage_type"]
+        identity, bought = (values["provider_id"], values["model_id"], values["usage_type"]), values["unit"]
 
         def work(ledger: Ledger) -> Sequence[Change]:
             from billing_console.services.prices import list_prices
@@ -121,7 +121,7 @@ class PriceDialog(ConfirmedForm["PriceView"]):
             found = list_prices(ledger, *identity, at=values["effective_from"])
             old = found[0] if found else None
             unit = _(words.UNITS[old.unit]) if old else "–"
-            lines = [Change(_("Unit"), unit, _(words.UNITS[values["unit"]]))]
+            lines = [Change(_("Unit"), unit, _(words.UNITS[bought]))]
             for name, label in PRICES.items():
                 before = _spelled(getattr(old, name), ledger) if old else "–"
                 lines.append(Change(_(label), before, _spelled(values[name], ledger)))

@@ -60,7 +60,7 @@ class PriceHistoryDialog(DetailsDialog["tuple[PriceView, ...]"]):
         if price.in_force:
             style, word = words.GOOD, _("in force")
         since = words.instant(price.effective_from, self.console.zone, year=True)
-        return Content(f"{words.MARKS[style]} {word}, " + _("from %(time)s") % {"time": since})
+        return Content(f"{words.MARKS[style]} {word}" + _(", ") + _("from %(time)s") % {"time": since})
 
     def _facts(self, price: PriceView) -> Iterator[tuple[str, str]]:
         yield "  " + _("Price"), spelled(price, self.console.symbol)

@@ -94,13 +94,22 @@ class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
             return Content(_("Cost %(amount)s, as recorded; no price was applied.") % cost)
         since = words.instant(price.effective_from, self.console.zone, year=True)
         title = _("Billed at price %(id)d, in force since %(since)s") % {"id": price.id, "since": since}
-        return grid(title, self._calculation(answer), room=self.room, numbers=(0, 3))
+        return grid(title, self._calculation(answer), room=self.room, numbers=(0,))
 
     def _calculation(self, answer: UsageDetails) -> Iterator[tuple[str, str, str, str]]:
-        for line in answer.lines:
-            price = f"× {self._exact(line.unit_price)} / {_(words.UNITS[line.unit])}"
-            yield f"{line.count.normalize():,f}", _(KINDS[line.kind]), price, f"= {self._exact(line.amount)}"
-        yield "", _("Cost"), "", f"= {self._exact(answer.row.cost_amount)}"
+        lines = answer.lines
+        prices = self._alike([line.unit_price for line in lines])
+        amounts = self._alike([*(line.amount for line in lines), answer.row.cost_amount])
+        for line, price, amount in zip(lines, prices, amounts, strict=False):
+            per = f"× {price} / {_(words.UNITS[line.unit])}"
+            yield f"{line.count.normalize():,f}", _(KINDS[line.kind]), per, f"= {amount}"
+        yield "", _("Cost"), "", f"= {amounts[-1]}"
+
+    def _alike(self, values: list[Decimal]) -> list[str]:
+        """Spell amounts with every digit that counts in any of them, so that their decimal points stand in line."""
+        exponents = [int(value.normalize().as_tuple().exponent) for value in values]
+        spelled = [money.shown(value, places=max(2, -min(exponents)), symbol=self.console.symbol) for value in values]
+        return [text.rjust(max(map(len, spelled))) for text in spelled]
 
     def _origin(self, answer: UsageDetails) -> Iterator[str]:
         price = answer.price

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from billing_console import clock, money
+from billing_console import money
 from billing_console.i18n import _, ngettext
 from billing_console.text import one_line
 from db.values import AlertLevel
@@ -78,7 +78,7 @@ class AlertBanner(Vertical):
         console = console_of(self)
         when = words.instant(alert.created_at, console.zone, seconds=False)
         if not wide:
-            today = words.instant(clock.now(), console.zone)[:5]
+            today = f"{console.now():%m-%d}"
             when = when[6:] if when.startswith(today) else when[:5]
         return (
             f"{words.MARKS[style]} {_(word)}",

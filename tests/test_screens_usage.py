@@ -1,0 +1,240 @@
+"""Usage records at the keyboard: filters, pages, the reason of a failure, the price a call was billed at."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from billing_console.clock import now
+from billing_console.services.ledger import Ledger
+from billing_console.services.metering import record_usage
+from db.values import CallStatus, UsageType
+from screens.usage import UsageRecordsView, UsageTable
+from screens.usage_window import WINDOW
+from tests.factories import NOON, gateway_insert, price, spend, usage
+from tests.keyboard import Keyboard, console
+
+HOSTILE = "[/]\x1b[2J\u202e[@click=app.quit]x[/]"
+REASON = "429 Too Many Requests: rate limit of 500 requests a minute reached, try again in 120 ms"
+
+
+@pytest.fixture
+def busy(sqlite_ledger: Ledger) -> Ledger:
+    """A few calls of two users at two providers, one of each usage type, one failed."""
+    price(sqlite_ledger, cached_input_price=Decimal(1))
+    types = list(UsageType)
+    record_usage(
+        sqlite_ledger,
+        [
+            usage(
+                user_id=("alice", "bob")[number % 2],
+                provider_id=("openai", "anthropic")[number % 2],
+                model_id=("gpt-4o", "claude")[number % 2],
+                usage_type=types[number],
+                quantity=Decimal(number),
+                created_at=NOON + timedelta(hours=number),
+                request_id=f"call-{number}",
+                input_tokens=1000,
+                cached_input_tokens=200,
+                output_tokens=100,
+            )
+            for number in range(5)
+        ]
+        + [
+            usage(
+                user_id="u-00042",
+                created_at=NOON + timedelta(hours=6),
+                status=CallStatus.FAILED,
+                error_message=REASON,
+                request_id="failed",
+            )
+        ],
+    )
+    return sqlite_ledger
+
+
+def pane(keys: Keyboard) -> UsageRecordsView:
+    return keys.app.query_one(UsageRecordsView)
+
+
+def requests(keys: Keyboard) -> list[str]:
+    return [row.request_id for row in pane(keys)._window.rows]
+
+
+def current(keys: Keyboard) -> str:
+    """The request under the cursor."""
+    row = keys.app.query_one(UsageTable).current
+    assert row is not None
+    return row.request_id
+
+
+async def fill(keys: Keyboard, **fields: str) -> None:
+    """Open the filter, type into fields, choose with arrows, apply."""
+    await keys.press("slash")
+    for name, text in fields.items():
+        keys.app.screen.query_one(f"#{name}").focus()
+        if isinstance(keys.app.screen.query_one(f"#{name}"), Input):
+            await keys.type(text)
+        else:
+            await keys.press(*["right"] * int(text))
+    await keys.press("enter")
+
+
+async def test_the_newest_call_is_first_and_s_turns_the_order_round(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        assert requests(keys) == ["failed", "call-4", "call-3", "call-2", "call-1", "call-0"]
+        assert "newest first" in keys.screen
+        await keys.press("s")
+        assert requests(keys) == ["call-0", "call-1", "call-2", "call-3", "call-4", "failed"]
+        assert "oldest first" in keys.screen
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"user_id": "bob"}, ["call-3", "call-1"]),
+        ({"provider_id": "anthropic"}, ["call-3", "call-1"]),
+        ({"model_id": "gpt-4o"}, ["failed", "call-4", "call-2", "call-0"]),
+        ({"usage_type": "1"}, ["failed", "call-0"]),
+        ({"status": "2"}, ["failed"]),
+        ({"status": "1", "user_id": "alice"}, ["call-4", "call-2", "call-0"]),
+        ({"start": "2026-03-10T14:30", "end": "2026-03-10T16:00"}, ["call-3"]),
+        ({"start": "2026-03-11"}, []),
+        ({"end": "2026-03-10"}, ["failed", "call-4", "call-3", "call-2", "call-1", "call-0"]),
+    ],
+)
+async def test_a_filter_shows_exactly_what_matches(
+    busy: Ledger, sqlite_url: str, fields: dict[str, str], found: list[str]
+) -> None:
+    async with console(sqlite_url) as keys:
+        await fill(keys, **fields)
+        if found:
+            assert requests(keys) == found
+            assert "Filter: " in keys.screen
+            assert f"{len(found)} call" in keys.screen
+        else:
+            assert "Nothing matches the filter" in keys.screen
+        await keys.press("escape")
+        assert len(requests(keys)) == 6
+        assert "Filter: " not in keys.screen
+
+
+async def test_a_period_moves_with_the_clock(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(sqlite_ledger, "1", created_at=now() - timedelta(hours=30), request_id="before")
+    spend(sqlite_ledger, "1", created_at=now() - timedelta(minutes=1), request_id="lately")
+    async with console(sqlite_url) as keys:
+        await fill(keys, period="2")
+        assert requests(keys) == ["lately"]
+        assert "last 24 hours" in keys.screen
+
+
+async def test_why_did_the_last_call_of_this_user_fail(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("slash")
+        await keys.type("u-00042")
+        await keys.press("enter", "enter")
+        said = " ".join(keys.screen.replace("│", " ").split())
+        assert "429 Too Many Requests: rate limit of 500 requests a minute reached, try again in 120 ms" in said
+        assert "■ failed" in keys.screen
+
+
+async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("G", "enter")
+        for words in (
+            "Billed at price 1, in force since 2020-01-01",
+            "800  input tokens         × ¥10.00 / 1m tokens  = ¥0.0080",
+            "200  cached input tokens  ×  ¥1.00 / 1m tokens  = ¥0.0002",
+            "100  output tokens        × ¥30.00 / 1m tokens  = ¥0.0030",
+            "     Cost                                       = ¥0.0112",
+        ):
+            assert words in keys.screen
+
+
+async def test_an_unpriced_call_says_how_to_price_it(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("j", "enter")
+        assert "Unpriced" in keys.screen
+        assert "billing-console usage reprice" in keys.screen
+
+
+async def test_moving_down_meets_every_record_once_and_keeps_a_bounded_window(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    count = 1300
+    calls = [
+        usage(request_id=f"r{number:04}", created_at=NOON + timedelta(seconds=number // 3)) for number in range(count)
+    ]
+    record_usage(sqlite_ledger, calls)
+    expected = [f"r{number:04}" for number in reversed(range(count))]
+    async with console(sqlite_url) as keys:
+        met: list[str] = []
+        while True:
+            window = requests(keys)
+            assert len(window) <= WINDOW
+            met += [request for request in window if request not in set(met)]
+            if pane(keys)._window.at_end:
+                break
+            keys.app.query_one(UsageTable).move_cursor(row=len(window) - 1)
+            await keys.settled()
+        assert met == expected
+        await keys.press("g")
+        assert requests(keys)[:100] == expected[:100]
+        await keys.press("G")
+        assert requests(keys)[-1] == "r0000"
+        assert current(keys) == "r0000"
+        for _page in range(40):
+            await keys.press("pageup")
+        assert requests(keys)[0] in expected[: count // 2]
+
+
+async def test_a_new_call_comes_in_by_itself_and_the_cursor_stays_on_its_record(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, refresh_seconds=0.05) as keys:
+        await keys.pilot.press("j", "j")
+        gateway_insert(busy, request_id="from-outside", created_at=datetime(2026, 3, 11, tzinfo=UTC))
+        await keys.until(lambda: requests(keys)[:1] == ["from-outside"])
+        assert current(keys) == "call-3"
+
+
+async def test_export_writes_every_record_of_the_filter(busy: Ledger, sqlite_url: str, tmp_path: Path) -> None:
+    async with console(sqlite_url) as keys:
+        await fill(keys, user_id="alice")
+        await keys.press("e")
+        keys.app.screen.query_one("#path", Input).value = str(tmp_path / "out.csv")
+        await keys.press("enter")
+        assert "3 rows written" in keys.said
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert [row["userId"] for row in rows] == ["alice"] * 3
+    assert rows[-1]["costAmount"] == "0.0112"
+    assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o600
+
+
+async def test_text_from_outside_is_inert_everywhere(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(
+        sqlite_ledger,
+        "1",
+        user_id=HOSTILE,
+        provider_id=HOSTILE,
+        model_id=HOSTILE,
+        request_id=HOSTILE,
+        status=CallStatus.FAILED,
+        error_message=HOSTILE * 3,
+    )
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        for number in "123456":
+            await keys.press(number)
+            assert "\x1b" not in keys.screen
+            assert "\u202e" not in keys.screen
+            await keys.press("enter")
+            assert "\x1b" not in keys.screen
+            await keys.press("escape")
+        await keys.press("1", "slash")
+        await keys.type("[/]")
+        await keys.press("escape", "enter")
+        assert "\\x1b[2J\\u202e[@click=app.quit]x[/]" in keys.screen.replace("│\n", "").replace(" ", "")
+        assert keys.app.is_running
