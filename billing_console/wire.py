@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from billing_console.services.costs import CostRow
     from billing_console.services.models import ModelView
     from billing_console.services.pools import PoolView
-    from billing_console.services.prices import PriceView
+    from billing_console.services.prices import PricesAdded, PriceView
     from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
     from billing_console.services.recharges import RechargeView
     from billing_console.services.reconcile import Finding
     from billing_console.services.settlement import Repriced, Settled
     from billing_console.services.usage import UsageDetails, UsageRow
+    from billing_console.services.usage_import import Imported
 
 View = TypeVar("View")
 Fields = Mapping[str, Callable[[View], object]]
@@ -216,6 +217,19 @@ PRICE: Fields[PriceView] = {
     "exchangeRate": lambda price: price.exchange_rate,
     "operator": lambda price: price.operator,
     "createdAt": lambda price: price.created_at,
+}
+
+IMPORTED: Fields[Imported] = {
+    "imported": lambda done: done.imported,
+    "duplicates": lambda done: done.duplicates,
+    "rejected": lambda done: done.rejected,
+    "unpriced": lambda done: done.unpriced,
+    "rejects": lambda done: [str(path) for path in done.rejects],
+}
+
+PRICES_ADDED: Fields[PricesAdded] = {
+    "added": lambda done: done.added,
+    "unchanged": lambda done: done.unchanged,
 }
 
 FINDING: Fields[Finding] = {

@@ -41,6 +41,14 @@ KeyOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help=N_("Do not ask; needed without a terminal."))]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help=N_("Why."))]
+CurrencyOption = Annotated[
+    str | None,
+    typer.Option("--currency", metavar="CODE", help=N_("Currency of the file's amounts; without it, the ledger's.")),
+]
+RateOption = Annotated[
+    str | None,
+    typer.Option("--rate", metavar="RATE", help=N_("What one unit of that currency is worth in the ledger's.")),
+]
 
 
 def instants(start: str | None, end: str | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:

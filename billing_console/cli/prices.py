@@ -1,14 +1,23 @@
-"""`prices`: what usage costs, now and before, and adding a price."""
+"""`prices`: what usage costs, now and before, and adding prices, one or a list."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from billing_console import wire
 from billing_console.cli.context import opened
-from billing_console.cli.options import ModelArgument, ModelOption, ProviderArgument, ProviderOption, TypeOption
+from billing_console.cli.options import (
+    CurrencyOption,
+    ModelArgument,
+    ModelOption,
+    ProviderArgument,
+    ProviderOption,
+    RateOption,
+    TypeOption,
+)
 from billing_console.cli.output import (
     Column,
     Format,
@@ -117,3 +126,24 @@ def set_one(
             "id": price.id,
         }
         write_result(wire.record(wire.PRICE, price), words, form)
+
+
+@app.command("import", help=N_("Add the prices of a CSV, JSON or JSONL file, all or none."))
+def import_list(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=N_("The price list; - is standard input."))],
+    currency: CurrencyOption = None,
+    rate: RateOption = None,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Add a price list."""
+    from billing_console.services.price_import import import_prices
+
+    with opened(context) as ledger:
+        exchange = None if rate is None else parse_decimal(rate)
+        done = import_prices(ledger, file, currency=currency, rate=exchange)
+        words = _("Prices added: %(added)d. There already: %(unchanged)d.") % {
+            "added": done.added,
+            "unchanged": done.unchanged,
+        }
+        write_result(wire.record(wire.PRICES_ADDED, done), words, form)

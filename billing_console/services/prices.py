@@ -57,6 +57,25 @@ class NewPrice:
     source_currency: str | None = None
     exchange_rate: str | None = None
 
+    def validate(self) -> None:
+        """Raise InvalidInput, naming the field, for a price that cannot be added."""
+        storable(self.provider_id, "providerId")
+        storable(self.model_id, "modelId")
+        units = UNITS[self.usage_type]
+        if self.unit is not None and self.unit not in units:
+            raise InvalidInput(
+                _("%(type)s is not billed per %(unit)s.") % {"type": self.usage_type, "unit": self.unit},
+                _("Use one of: %(units)s.") % {"units": ", ".join(units)},
+                field="unit",
+            )
+        for name, amount in (
+            ("inputPrice", self.input_price),
+            ("outputPrice", self.output_price),
+            ("cachedInputPrice", self.cached_input_price),
+        ):
+            if amount is not None:
+                check_price(amount, name)
+
 
 @dataclass(frozen=True, slots=True)
 class PriceView:
@@ -209,26 +228,13 @@ def _content(price: Price) -> tuple[object, ...]:
 
 
 def _checked(ledger: Ledger, new: NewPrice) -> Price:
-    unit = new.unit or UNITS[new.usage_type][0]
-    if unit not in UNITS[new.usage_type]:
-        raise InvalidInput(
-            _("%(type)s is not billed per %(unit)s.") % {"type": new.usage_type, "unit": unit},
-            _("Use one of: %(units)s.") % {"units": ", ".join(UNITS[new.usage_type])},
-            field="unit",
-        )
-    for name, amount in (
-        ("inputPrice", new.input_price),
-        ("outputPrice", new.output_price),
-        ("cachedInputPrice", new.cached_input_price),
-    ):
-        if amount is not None:
-            check_price(amount, name)
+    new.validate()
     now = ledger.clock()
     return Price(
         provider_id=storable(new.provider_id, "providerId"),
         model_id=storable(new.model_id, "modelId"),
         usage_type=new.usage_type,
-        unit=unit,
+        unit=new.unit or UNITS[new.usage_type][0],
         input_price=new.input_price,
         output_price=new.output_price,
         cached_input_price=new.cached_input_price,

@@ -1,0 +1,291 @@
+"""Import usage files: in batches, each row once, what cannot be taken kept aside; or, strictly, all or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from sqlmodel import Session
+
+from billing_console.errors import BillingError, InvalidInput, Refused
+from billing_console.i18n import _
+from billing_console.services.conversion import Conversion
+from billing_console.services.ledger import Ledger
+from billing_console.services.metering import NewUsage, RecordResult, record_usage_in
+from billing_console.services.session import in_transaction
+from billing_console.services.usage_rejects import RejectFile, beside
+from billing_console.services.usage_rows import FieldSources, RowReader
+from billing_console.tabular import STDIN, Form, Row, Table, can_be_read_twice, copied, form_of, name_of, open_table
+from billing_console.text import one_line
+from db.schema import UsageImport
+
+BATCH = 2000
+"""Rows a transaction."""
+
+Call = tuple[Row, NewUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How files are read; `form` None goes by each file's name, `zone` None is the business time zone."""
+
+    sources: FieldSources
+    form: Form | None = None
+    zone: ZoneInfo | None = None
+    conversion: Conversion = field(default_factory=Conversion)
+    rejects: Path | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the rows, `unpriced` being part of `imported`; `rejects` are the files of rejected ones."""
+
+    imported: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    unpriced: int = 0
+    rejects: tuple[Path, ...] = ()
+
+    def plus(self, result: RecordResult) -> Imported:
+        """Add what became of a batch that was recorded; its conflicts are counted when they are kept as rejects."""
+        return replace(
+            self,
+            imported=self.imported + result.recorded,
+            duplicates=self.duplicates + result.duplicates,
+            unpriced=self.unpriced + result.unpriced,
+        )
+
+
+Progress = Callable[[Imported, int], None]
+"""Told after every batch what became of the rows so far, and how many bytes of the files have been read."""
+
+
+def import_usage(
+    ledger: Ledger, paths: Sequence[Path], options: ImportOptions, progress: Progress | None = None
+) -> Imported:
+    """Import usage files; `-` is standard input. A row that was imported before is a duplicate and changes nothing.
+
+    Good rows are imported batch by batch and rejected ones kept in a file; with `strict` one rejected row or a failure
+    means that nothing is imported. Raises InvalidInput, before anything is imported, for a file that cannot give what
+    is required, Unavailable for one that cannot be read.
+    """
+    _check_rejects(paths, options.rejects)
+    run = _Run(ledger, options, progress or _no_progress)
+    with ExitStack() as stack:
+        sources = [stack.enter_context(_source(path, twice=options.strict)) for path in paths]
+        for source in sources:
+            if can_be_read_twice(source.path):
+                with run.table(source):
+                    pass
+        if options.strict:
+            _import_strictly(run, sources)
+        else:
+            _import_batches(run, sources)
+    return run.counts
+
+
+def _no_progress(counts: Imported, position: int) -> None:
+    """Tell nobody."""
+
+
+def _check_rejects(paths: Sequence[Path], rejects: Path | None) -> None:
+    if rejects is None:
+        return
+    if str(rejects) == STDIN or rejects.is_dir():
+        raise InvalidInput(_("--rejects takes the name of a file."), field="rejects")
+    if any(os.path.realpath(rejects) == os.path.realpath(path) for path in paths):
+        raise InvalidInput(_("The rejected rows cannot take the place of the file they come from."), field="rejects")
+    if not rejects.absolute().parent.is_dir():
+        raise InvalidInput(
+            _("There is no directory %(path)s.") % {"path": one_line(str(rejects.absolute().parent))},
+            _("Name a place for the rejected rows that exists."),
+            field="rejects",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file to read, what people call it, and the path that was given for it."""
+
+    path: Path
+    name: str
+    origin: Path
+
+
+class _Run:
+    """One import: the counts so far, and how its files become calls."""
+
+    def __init__(self, ledger: Ledger, options: ImportOptions, progress: Progress) -> None:
+        self.ledger = ledger
+        self.options = options
+        self.counts = Imported()
+        self._progress = progress
+        self._position = 0
+
+    @contextmanager
+    def table(self, source: _Source) -> Iterator[tuple[Table, RowReader]]:
+        """Open a file and find its columns; raise InvalidInput if required ones are missing."""
+        form = self.options.form or form_of(source.origin)
+        if form is Form.JSON:
+            raise InvalidInput(
+                _("%(file)s: usage is imported from CSV, or from JSON with one object a line.") % {"file": source.name},
+                _("If it is that, add: --format jsonl"),
+            )
+        zone = self.options.zone or self.ledger.timezone
+        with open_table(source.path, form, source.name) as table:
+            yield table, RowReader(self.options.sources, table.columns, table.name, zone, self.options.conversion)
+
+    def batches(self, source: _Source, rejects: RejectFile) -> Iterator[list[Call]]:
+        """Yield the good rows of a file batch by batch; rows that cannot be read go to the rejects."""
+        with self.table(source) as (table, reader):
+            for number, rows in enumerate(_chunks(table.rows)):
+                if number == 0 and table.columns is None:
+                    reader.check_first(rows)
+                yield list(self._calls(rows, reader, source, rejects))
+                self._progress(self.counts, self._position + table.progress())
+            self._position += table.progress()
+
+    def _calls(self, rows: Iterable[Row], reader: RowReader, source: _Source, rejects: RejectFile) -> Iterator[Call]:
+        for row in rows:
+            try:
+                usage = reader.read(row)
+            except BillingError as error:
+                self.reject(source, row, str(error), rejects)
+            else:
+                yield row, usage
+
+    def reject(self, source: _Source, row: Row, reason: str, rejects: RejectFile) -> None:
+        """Keep a row that was not imported, and count it."""
+        rejects.add(source.name, row, reason)
+        paths = self.counts.rejects if rejects.path in self.counts.rejects else (*self.counts.rejects, rejects.path)
+        self.counts = replace(self.counts, rejected=self.counts.rejected + 1, rejects=paths)
+
+    def keep(self, source: _Source, calls: Sequence[Call], result: RecordResult, rejects: RejectFile) -> None:
+        """Count a batch that was recorded, and keep its conflicts as rejects."""
+        self.counts = self.counts.plus(result)
+        for position, reason in result.conflicts:
+            self.reject(source, calls[position][0], reason, rejects)
+
+    def register(self, session: Session, source: _Source) -> int:
+        """Note the import of a file, with the rate its costs were converted at, and return its id."""
+        entry = UsageImport(
+            file_name=source.name,
+            source_currency=self.options.conversion.source_currency,
+            exchange_rate=self.options.conversion.exchange_rate,
+            operator=self.ledger.operator,
+            created_at=self.ledger.clock(),
+        )
+        session.add(entry)
+        session.flush()
+        if entry.id is None:
+            raise ValueError("an import has an id once it is stored")
+        return entry.id
+
+    def each(self, sources: Iterable[_Source], record: Callable[[_Source, list[Call], RejectFile], None]) -> None:
+        """Hand over the good rows of every file batch by batch; each file has its rejects, unless one is named."""
+        with ExitStack() as stack:
+            named = self.options.rejects
+            shared = None if named is None else stack.enter_context(RejectFile(named))
+            for source in sources:
+                with nullcontext(shared) if shared else RejectFile(beside(source.origin)) as rejects:
+                    for calls in self.batches(source, rejects):
+                        record(source, calls, rejects)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(rows, BATCH)):
+        yield chunk
+
+
+def _import_batches(run: _Run, sources: Sequence[_Source]) -> None:
+    numbers: dict[_Source, int | None] = {}
+
+    def record(source: _Source, calls: list[Call], rejects: RejectFile) -> None:
+        numbers[source] = _record(run, source, calls, numbers.get(source), rejects)
+
+    run.each(sources, record)
+
+
+class _NothingNew(Exception):
+    """A batch of duplicates and conflicts only: its transaction is undone, so that it leaves nothing behind."""
+
+    def __init__(self, result: RecordResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+def _record(run: _Run, source: _Source, calls: list[Call], number: int | None, rejects: RejectFile) -> int | None:
+    """Record a batch in one transaction; where the ledger refuses it, find the rows at fault by halving.
+
+    Returns the id of the file's import, which is noted with its first new record.
+    """
+
+    def work(session: Session) -> tuple[int, RecordResult]:
+        known = number if number is not None else run.register(session, source)
+        result = record_usage_in(session, run.ledger, [usage for _row, usage in calls], known)
+        if not result.recorded:
+            raise _NothingNew(result)
+        return known, result
+
+    if not calls:
+        return number
+    try:
+        number, result = in_transaction(run.ledger.database, work)
+    except _NothingNew as nothing:
+        result = nothing.result
+    except Refused as refused:
+        if len(calls) == 1:
+            run.reject(source, calls[0][0], str(refused), rejects)
+            return number
+        middle = len(calls) // 2
+        number = _record(run, source, calls[:middle], number, rejects)
+        return _record(run, source, calls[middle:], number, rejects)
+    run.keep(source, calls, result, rejects)
+    return number
+
+
+class _Undo(Exception):
+    """There is nothing new in a strict import, or a row that was rejected: everything is undone."""
+
+
+def _import_strictly(run: _Run, sources: Sequence[_Source]) -> None:
+    """Look at every row before the first is written, then write all in one transaction."""
+    run.each(sources, lambda source, calls, rejects: None)
+    if run.counts.rejected:
+        return
+
+    def work(session: Session) -> None:
+        run.counts = Imported()
+        numbers: dict[_Source, int] = {}
+
+        def record(source: _Source, calls: list[Call], rejects: RejectFile) -> None:
+            if source not in numbers:
+                numbers[source] = run.register(session, source)
+            result = record_usage_in(session, run.ledger, [usage for _row, usage in calls], numbers[source])
+            run.keep(source, calls, result, rejects)
+
+        run.each(sources, record)
+        if run.counts.rejected or not run.counts.imported:
+            raise _Undo
+
+    try:
+        in_transaction(run.ledger.database, work)
+    except _Undo:
+        if run.counts.rejected:
+            run.counts = Imported(rejected=run.counts.rejected, rejects=run.counts.rejects)
+
+
+@contextmanager
+def _source(path: Path, *, twice: bool) -> Iterator[_Source]:
+    """Yield a file to read; to be read `twice`, a pipe is copied first."""
+    if not twice or can_be_read_twice(path):
+        yield _Source(path, name_of(path), path)
+        return
+    with copied(path) as copy:
+        yield _Source(copy, name_of(path), path)
