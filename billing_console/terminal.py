@@ -43,9 +43,7 @@ class ConsoleOptions:
 
 def run_console(options: ConsoleOptions) -> int:
     """Run the console until the person leaves and return the exit code."""
-    if not _on_a_terminal():
-        print(_("billing-console: the console needs a terminal."), end=" ", file=sys.stderr)
-        print(_("Without one, use the commands; see: billing-console --help"), file=sys.stderr)
+    if not has_terminal():
         return ExitCode.USAGE
     log_file = log_to_file()
     _prepare_environment()
@@ -70,11 +68,15 @@ def crash_line(log_file: Path | None) -> str:
     }
 
 
-def _on_a_terminal() -> bool:
+def has_terminal() -> bool:
+    """Tell whether the console can be shown, and say so where it cannot."""
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    return (
-        all(stream is not None and stream.isatty() for stream in streams) and os.environ.get("TERM", "dumb") != "dumb"
-    )
+    dumb = os.environ.get("TERM", "") in ("", "dumb")
+    if all(stream is not None and stream.isatty() for stream in streams) and not dumb:
+        return True
+    print(_("billing-console: the console needs a terminal."), end=" ", file=sys.stderr)
+    print(_("Without one, use the commands; see: billing-console --help"), file=sys.stderr)
+    return False
 
 
 def _prepare_environment() -> None:

@@ -23,13 +23,22 @@ class Database:
     """One open ledger; hands out sessions that read one snapshot or write in one transaction."""
 
     def __init__(
-        self, url: URL, *, read_only: bool = False, create: bool = False, timeout: int = LOCK_TIMEOUT_SECONDS
+        self,
+        url: URL,
+        *,
+        read_only: bool = False,
+        create: bool = False,
+        timeout: int = LOCK_TIMEOUT_SECONDS,
+        durable: bool = True,
     ) -> None:
-        """Prepare to open `url`; nothing is connected before the first session. Waits `timeout` seconds for locks."""
+        """Prepare to open `url`; nothing is connected before the first session. Waits `timeout` seconds for locks.
+
+        Without `durable` a commit to SQLite does not wait for the disk: for a file that is of no use until it is whole.
+        """
         self.url = url
         self.read_only = read_only
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.engine = _sqlite(url, read_only, create, timeout) if self.is_sqlite else _postgresql(url, timeout)
+        self.engine = _sqlite(url, read_only, create, timeout, durable) if self.is_sqlite else _postgresql(url, timeout)
         self._reading = self.engine.execution_options(**_reading_options(self.is_sqlite))
         self._writing = self.engine.execution_options(ledger_write=True)
 
@@ -78,14 +87,14 @@ def _reading_options(is_sqlite: bool) -> dict[str, object]:
     return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
-def _sqlite(url: URL, read_only: bool, create: bool, timeout: int) -> Engine:
+def _sqlite(url: URL, read_only: bool, create: bool, timeout: int, durable: bool) -> Engine:
     mode = "ro" if read_only else "rwc" if create else "rw"
     uri = f"file:{quote(str(url.database))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
         try:
-            _prepare_sqlite(connection, read_only)
+            _prepare_sqlite(connection, read_only, durable)
         except BaseException:
             connection.close()
             raise
@@ -96,11 +105,11 @@ def _sqlite(url: URL, read_only: bool, create: bool, timeout: int) -> Engine:
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool, durable: bool) -> None:
     """Choose the journal so that an acknowledged write survives a crash and the file is never corrupted."""
     journal, synchronous = ("wal", "FULL") if sqlite3.sqlite_version_info >= WAL_SAFE else ("delete", "EXTRA")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA synchronous = {synchronous if durable else 'OFF'}")
     (current,) = connection.execute("PRAGMA journal_mode").fetchone()
     if current != journal and not read_only:
         connection.execute(f"PRAGMA journal_mode = {journal}")

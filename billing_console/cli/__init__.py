@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from billing_console import __version__
-from billing_console.cli import alerts, check, costs, ledger, models, pools, prices, quotas, setup, usage
+from billing_console.cli import alerts, check, costs, ledger, models, pools, prices, quotas, setup, usage, usage_import
 from billing_console.cli.context import Root
-from billing_console.cli.failures import failure_of
+from billing_console.cli.failures import failure_of, without_name
 from billing_console.cli.help import translate
 from billing_console.cli.output import flush, say, write
-from billing_console.cli.streams import abandon_stdout, prepare
+from billing_console.cli.streams import prepare, release
 from billing_console.errors import ExitCode
 from billing_console.i18n import N_, use_language
 from billing_console.settings_file import chosen_language
@@ -39,12 +39,14 @@ for group in (usage, pools, alerts, quotas, models, prices):
 for name, command, words in (
     (check.NAME, check.check_pools, N_("Check the pools; exit 0 sufficient, 1 some low, 2 some depleted, 3 unknown.")),
     ("costs", costs.costs, N_("List cost statistics, by default of the last 30 days.")),
+    ("demo", setup.demo, N_("Open the console on a demo ledger of its own.")),
     ("init", setup.init, N_("Create the ledger's database.")),
     ("upgrade", setup.upgrade, N_("Bring an older database up to date.")),
     ("reconcile", ledger.reconcile, N_("Compare every balance and statistic with the facts.")),
     ("settle", ledger.settle, N_("Count the usage that a gateway inserted by itself.")),
 ):
     app.command(name, help=words)(command)
+usage.app.command("import", help=N_("Import usage from CSV or JSONL files, each row once."))(usage_import.import_usage)
 
 
 @app.callback(invoke_without_command=True)
@@ -75,7 +77,9 @@ def root(
 def main() -> None:
     """Run the command line of this process and end it with the exit code of DESIGN.md, section 6."""
     prepare()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    release()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -87,12 +91,11 @@ def run(arguments: Sequence[str]) -> int:
         flush()
     except BaseException as error:
         code, words = failure_of(error)
-        if isinstance(error, BrokenPipeError):
-            abandon_stdout()
+        if not words:
+            return code
         if check.wanted(arguments, WITH_VALUE):
-            return check.fail(arguments, words.removeprefix(f"{NAME}: "))
-        if words:
-            say(words)
+            return check.fail(arguments, without_name(words))
+        say(words)
         return code
     shown = int(code or 0)
     if check.wanted(arguments, WITH_VALUE) and _asks_for_help(arguments):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from billing_console.cli.context import Root, root_of
-from billing_console.cli.output import write
-from billing_console.errors import Conflict, NotPermitted
+from billing_console.cli.output import say, write
+from billing_console.errors import Conflict, ExitCode, InvalidInput, NotPermitted
 from billing_console.i18n import N_, _
 
 
@@ -49,6 +53,73 @@ def upgrade(context: typer.Context) -> None:
         write(_("The schema is up to date (%(revision)s).") % {"revision": after} + "\n")
     else:
         write(_("The schema was brought from %(before)s to %(after)s.") % {"before": before, "after": after} + "\n")
+
+
+def demo(
+    context: typer.Context,
+    no_tui: Annotated[bool, typer.Option("--no-tui", help=N_("Only build the demo ledger."))] = False,
+) -> None:
+    """Build the demo ledger where there is none of today, and open the console on it.
+
+    It has a place of its own, so no setting and no option can make it write to another ledger.
+    """
+    from billing_console.services.setup import DEFAULT_CURRENCY, DEFAULT_TIMEZONE
+    from billing_console.settings import data_file, sqlite_url
+    from billing_console.terminal import has_terminal
+
+    root = root_of(context)
+    if root.options.get("database_url") is not None:
+        raise InvalidInput(
+            _("The demo has a ledger of its own and takes no --database."),
+            _("Leave out --database, or leave out demo to open that ledger."),
+        )
+    if not no_tui and not has_terminal():
+        raise typer.Exit(ExitCode.USAGE)
+    path = data_file("demo.db")
+    with _demo_ledger(path, root.read_only):
+        say(_("The demo ledger is %(path)s") % {"path": path})
+        if not no_tui:
+            own = {
+                "database_url": sqlite_url(path),
+                "business_timezone": DEFAULT_TIMEZONE,
+                "currency": DEFAULT_CURRENCY,
+            }
+            raise typer.Exit(open_console(Root({**root.options, **own}, root.config, root.read_only)))
+
+
+@contextmanager
+def _demo_ledger(path: Path, read_only: bool) -> Iterator[None]:
+    """Have the demo ledger at `path` and keep it while the block runs; a read-only session builds none."""
+    from billing_console.clock import now
+    from billing_console.demo.place import held
+    from billing_console.settings import sqlite_url
+
+    def build(building: Path) -> None:
+        from billing_console.demo.build import build as build_demo
+
+        with _bar(_("Building the demo ledger: 60 days of usage")) as progress:
+            build_demo(sqlite_url(building), now(), progress=progress)
+
+    def waiting() -> None:
+        say(_("Waiting for the demo ledger that another billing-console is building."))
+
+    with held(path, sqlite_url(path), now(), None if read_only else build, waiting):
+        yield
+
+
+@contextmanager
+def _bar(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows how much of a whole is done: a bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, whole: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
 
 def open_console(root: Root) -> int:

@@ -72,13 +72,16 @@ def open_ledger(
     read_only: bool = False,
     timeout: int = LOCK_TIMEOUT_SECONDS,
     operator: str | None = None,
+    durable: bool = True,
 ) -> Ledger:
     """Open the ledger at `url`; `low_threshold` in percent, `timeout` in seconds for locks.
+
+    Without `durable` a commit does not wait for the disk: for a ledger that is of no use until it is whole.
 
     Business time zone and currency are facts of the ledger, because its daily statistics and amounts are kept in
     them; a setting that says otherwise raises Unavailable, as does a database that cannot be used.
     """
-    database = connect(url, read_only=read_only, timeout=timeout)
+    database = connect(url, read_only=read_only, timeout=timeout, durable=durable)
     try:
         with reading(database) as session:
             known = {row.name: row.value for row in session.exec(select(LedgerInfo))}

@@ -24,12 +24,14 @@ _RACE_LOST = {"40001", "40P01", "55P03", "23505"}
 """PostgreSQL: serialization failure, deadlock, lock not available, unique violation (somebody was first)."""
 
 
-def connect(url: str, *, read_only: bool = False, timeout: int = LOCK_TIMEOUT_SECONDS) -> Database:
+def connect(
+    url: str, *, read_only: bool = False, timeout: int = LOCK_TIMEOUT_SECONDS, durable: bool = True
+) -> Database:
     """Open the ledger at `url` and check that its schema is the one this program knows.
 
     Raises Unavailable, with the next step, for a wrong URL, a missing or damaged database and an older or newer schema.
     """
-    database = prepare(url, read_only=read_only, timeout=timeout)
+    database = prepare(url, read_only=read_only, timeout=timeout, durable=durable)
     try:
         require_schema(database)
     except BillingError:
@@ -39,11 +41,16 @@ def connect(url: str, *, read_only: bool = False, timeout: int = LOCK_TIMEOUT_SE
 
 
 def prepare(
-    url: str, *, read_only: bool = False, create: bool = False, timeout: int = LOCK_TIMEOUT_SECONDS
+    url: str,
+    *,
+    read_only: bool = False,
+    create: bool = False,
+    timeout: int = LOCK_TIMEOUT_SECONDS,
+    durable: bool = True,
 ) -> Database:
     """Make ready to open the database at `url` without looking at its schema; raise Unavailable for a wrong URL."""
     try:
-        return Database(parse_url(url), read_only=read_only, create=create, timeout=timeout)
+        return Database(parse_url(url), read_only=read_only, create=create, timeout=timeout, durable=durable)
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise Unavailable(
             _("The database URL is not one this program can open."),
@@ -142,7 +149,8 @@ def explain(error: Exception, database: Database) -> BillingError:
     """Turn a database error into one sentence for people and the next step; SQL and values never leave here."""
     said = str(getattr(error, "orig", None) or error)
     name = {"name": database.label}
-    overflow = isinstance(error, OverflowError) or "integer overflow" in said or _sqlstate(error) == "22003"
+    cause = getattr(error, "orig", None) or error
+    overflow = isinstance(cause, OverflowError) or "integer overflow" in said or _sqlstate(error) == "22003"
     if overflow or re.search(r"CHECK constraint failed: ck_\w+_form", said):
         return Refused(_("The amount is beyond the range of the ledger; nothing was changed."))
     if "database is locked" in said or _sqlstate(error) in _RACE_LOST:

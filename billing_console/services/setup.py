@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import inspect
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from billing_console import clock
 from billing_console.errors import Conflict, Unavailable
 from billing_console.i18n import _
-from billing_console.services.session import explain, prepare, schema_revision
+from billing_console.services.session import explain, prepare, reading, schema_revision
 from db.engine import Database
 from db.revision import HEAD, REVISIONS
 from db.schema import LedgerInfo
+from db.statements import table_of
 
 DEFAULT_TIMEZONE = "Asia/Shanghai"
 DEFAULT_CURRENCY = "CNY"
@@ -60,6 +64,35 @@ def upgrade(url: str) -> tuple[str, str]:
         return found, HEAD
     finally:
         database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFacts:
+    """When a demo ledger was made, and whether its schema is the one this program knows."""
+
+    made_at: datetime
+    is_current: bool
+
+
+def demo_facts(url: str) -> DemoFacts | None:
+    """Look at the demo ledger in an SQLite file, whatever its schema; return None for any other database.
+
+    Raises Unavailable for a file that cannot be read.
+    """
+    # Beside the file of a process that was killed lies a journal, which only a writer can roll back.
+    killed = Path(f"{url.removeprefix('sqlite:///')}-journal").exists()
+    database = prepare(url, read_only=not killed)
+    try:
+        revision = schema_revision(database)
+        with reading(database) as session:
+            if not inspect(session.connection()).has_table(table_of(LedgerInfo).name):
+                return None
+            facts = {row.name: row.value for row in session.exec(select(LedgerInfo))}
+    finally:
+        database.close()
+    if facts.get("demo") != "true":
+        return None
+    return DemoFacts(made_at=datetime.fromisoformat(facts["created_at"]), is_current=revision == HEAD)
 
 
 def _make_room(path: Path) -> None:
