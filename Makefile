@@ -1,13 +1,13 @@
 # All set-up is done by the targets themselves, into .venv, from lock files with hashes.
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := billing_console screens db tests bench
+CODE := billing_console screens db tests bench docs
 COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-annotate --no-header \
   --no-emit-index-url --no-emit-find-links pyproject.toml
 CATALOGUE := billing_console/locale
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check torture lock locale clean
+.PHONY: help demo test check torture lock locale pictures clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,7 @@ demo: .venv/run.stamp ## open the console on an embedded demo ledger
 	$(BIN)/billing-console demo
 
 test: .venv/dev.stamp ## run the tests, on SQLite and on a PostgreSQL that they start, or that TEST_POSTGRES_URL names
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 check: .venv/dev.stamp ## lint, format, types and import directions
 	$(BIN)/ruff check $(CODE)
@@ -39,6 +39,10 @@ locale: .venv/dev.stamp ## collect the messages, merge them into the zh_CN catal
 	$(BIN)/pybabel -q update -D billing_console -i $(CATALOGUE)/messages.pot -d $(CATALOGUE) -l zh_CN --init-missing \
 	  --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 	$(BIN)/pybabel -q compile -D billing_console -d $(CATALOGUE)
+
+pictures: .venv/dev.stamp ## draw the pictures of the README from the demo ledger
+	$(BIN)/billing-console demo --no-tui
+	$(BIN)/python docs/pictures.py
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist snapshot_report.html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -12,8 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from billing_console import clock, money, wire
-from billing_console.i18n import N_, _, ngettext
-from db.values import UsageType
+from billing_console.i18n import N_, _, ngettext, pgettext
+from db.values import CallStatus, UsageType
 from screens import words
 from screens.base import DataPane
 from screens.console import ask
@@ -53,6 +54,7 @@ class UsageRecordsView(DataPane[Window]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", N_("Filter")),
         Binding("s", "turn_round", N_("Sort")),
+        Binding("f", "failures", N_("Failed only")),
     ]
 
     def __init__(self) -> None:
@@ -77,7 +79,7 @@ class UsageRecordsView(DataPane[Window]):
             Column("usageType", N_("Type"), _type, lambda row: row.usage_type.value, 3, 16, 16),
             Column("inputTokens", N_("Input"), _input, lambda row: row.input_tokens, 4, 7, right=True),
             Column("outputTokens", N_("Output"), _output, lambda row: row.output_tokens, 4, 7, right=True),
-            Column("totalTokens", N_("Usage"), _usage, lambda row: row.usage, 2, 7, right=True),
+            Column("totalTokens", pgettext("amount", "Usage"), _usage, lambda row: row.usage, 2, 7, right=True),
             Column("costAmount", N_("Cost"), self._cost, lambda row: row.cost_amount, min_width=10, right=True),
             Column("status", N_("Status"), _status, lambda row: row.status.value, min_width=9),
         )
@@ -146,7 +148,7 @@ class UsageRecordsView(DataPane[Window]):
             ngettext("%(count)s call", "%(count)s calls", totals.calls) % {"count": f"{totals.calls:,}{more}"},
             _("%(count)s failed") % {"count": f"{totals.failures:,}{more}"},
             _("%(count)s tokens") % {"count": f"{totals.tokens:,}{more}"},
-            _("cost %(amount)s") % {"amount": money.shown(totals.cost, symbol=self.console.symbol) + more},
+            money.shown(totals.cost, symbol=self.console.symbol) + more,
         ]
         self.set_summary(" · ".join(parts))
 
@@ -187,6 +189,11 @@ class UsageRecordsView(DataPane[Window]):
             self.wish = wish
             self.go("first")
 
+    def action_failures(self) -> None:
+        """Show the failed calls of the filter alone, or the others too again."""
+        only = self.wish.status is not CallStatus.FAILED
+        self.look_at(replace(self.wish, status=CallStatus.FAILED if only else None))
+
     def action_turn_round(self) -> None:
         """Show the oldest first, or the newest again."""
         self.oldest_first = not self.oldest_first
@@ -194,7 +201,7 @@ class UsageRecordsView(DataPane[Window]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer the filter as soon as there is a ledger."""
-        if action in ("filter", "turn_round"):
+        if action in ("filter", "turn_round", "failures"):
             return self.console.ledger is not None
         return super().check_action(action, parameters)
 

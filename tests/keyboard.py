@@ -85,7 +85,12 @@ class Keyboard:
 
 @asynccontextmanager
 async def console(
-    url: str, *, size: tuple[int, int] = (80, 24), read_only: bool = False, refresh_seconds: float = 5.0
+    url: str,
+    *,
+    size: tuple[int, int] = (80, 24),
+    read_only: bool = False,
+    refresh_seconds: float = 5.0,
+    kind: type[BillingConsoleApp] = BillingConsoleApp,
 ) -> AsyncIterator[Keyboard]:
     """The console on a ledger, open and at rest."""
     options = ConsoleOptions(
@@ -94,7 +99,7 @@ async def console(
         read_only=read_only,
         refresh_seconds=refresh_seconds,
     )
-    app = BillingConsoleApp(options)
+    app = kind(options)
     async with app.run_test(size=size, notifications=True) as pilot:
         keyboard = Keyboard(app, pilot)
         await keyboard.settled()

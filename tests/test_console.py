@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from billing_console.app import TABS
+import pytest
+from rich.console import RenderableType
+from textual.screen import Screen
+
+from billing_console.app import TABS, BillingConsoleApp
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger
+from screens.widgets.banner import AlertBanner
 from tests.factories import gateway_insert, pay, pool, spend
 from tests.keyboard import Keyboard, console
 
@@ -102,3 +107,38 @@ async def test_a_read_only_console_offers_nothing_that_writes(short: Ledger, sql
             assert len(keys.app.screen_stack) == 1
         await keys.press("5", "space")
         assert len(keys.app.screen_stack) == 1
+
+
+class Watched(BillingConsoleApp):
+    """Counts what is sent to the terminal."""
+
+    painted = 0
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        self.painted += renderable is not None
+        super()._display(screen, renderable)
+
+
+async def test_a_refresh_that_changes_nothing_sends_nothing(short: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, kind=Watched) as keys:
+        assert isinstance(keys.app, Watched)
+        for number in "123456":
+            await keys.press(number)
+            before = keys.app.painted
+            assert before and keys.app.pane is not None
+            keys.app.pane.load()
+            keys.app.query_one(AlertBanner).poll()
+            await keys.settled()
+            assert keys.app.painted == before
+
+
+async def test_one_pool_that_changed_repaints_its_cells_alone(short: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, kind=Watched) as keys:
+        await keys.press("3")
+        assert isinstance(keys.app, Watched) and keys.app.pane is not None
+        before = keys.app.painted
+        spend(short, "0.5", provider_id="provider-0")
+        keys.app.pane.load()
+        await keys.settled()
+        assert keys.app.painted > before
+        assert "91.00" in keys.line("provider-0  ")

@@ -137,10 +137,18 @@ async def test_why_did_the_last_call_of_this_user_fail(busy: Ledger, sqlite_url:
     async with console(sqlite_url) as keys:
         await keys.press("slash")
         await keys.type("u-00042")
-        await keys.press("enter", "enter")
+        await keys.press("enter", "f", "enter")
         said = " ".join(keys.screen.replace("│", " ").split())
         assert "429 Too Many Requests: rate limit of 500 requests a minute reached, try again in 120 ms" in said
         assert "■ failed" in keys.screen
+
+
+async def test_f_shows_failed_calls_alone_and_all_again(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("f")
+        assert requests(keys) == ["failed"]
+        await keys.press("f")
+        assert len(requests(keys)) == 6
 
 
 async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger, sqlite_url: str) -> None:

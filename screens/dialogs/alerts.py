@@ -54,7 +54,7 @@ class AlertsDialog(Dialog[None]):
                 N_("Alert"),
                 lambda a: words.cell(_(words.ALERT_TYPES[a.alert_type])),
                 lambda a: a.alert_type.value,
-                2,
+                1,
                 20,
             ),
             Column("balancePercentage", N_("Balance"), self._percent, lambda a: a.balance_percentage, right=True),
@@ -66,7 +66,7 @@ class AlertsDialog(Dialog[None]):
                 lambda a: clock.iso(a.created_at),
                 min_width=11,
             ),
-            Column("resolvedAt", N_("Resolved"), lambda a: self._when(a.resolved_at), lambda a: a.resolved_at, 1, 11),
+            Column("resolvedAt", N_("Resolved"), lambda a: self._when(a.resolved_at), lambda a: a.resolved_at, 2, 11),
         )
 
     def _available(self, alert: AlertView) -> Text:
