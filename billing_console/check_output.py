@@ -45,6 +45,9 @@ CHANGES = {
 }
 """What a check did, for people."""
 
+NOT_IN_LABELS = {ord(character): f"\\x{ord(character):02x}" for character in "|='\""}
+"""What a label of performance data cannot hold, spelled as control characters are, so that no two labels coincide."""
+
 STATUS_STATES = {
     BalanceStatus.SUFFICIENT: State.OK,
     BalanceStatus.LOW: State.WARNING,
@@ -96,7 +99,7 @@ def _summary(outcome: Outcome) -> str:
     if outcome.error:
         return f"POOLS UNKNOWN - {clean(outcome.error)}"
     if not outcome.pools:
-        return f"POOLS OK - {_('no pools')}"
+        return "POOLS OK - " + _("no pools")
     counted = [status_of(check) for check in outcome.pools]
     parts = [
         words % {"count": counted.count(status)}
@@ -157,7 +160,7 @@ def _nagios(outcome: Outcome) -> Iterator[str]:
 def _performance(check: PoolCheck) -> Iterator[str]:
     """Spell percentage and balance with the ranges that alert: `10:` is below 10, `@~:0` is 0 and less."""
     pool = check.pool
-    label = clean(pool.provider_id).translate(str.maketrans("", "", "|='\""))
+    label = clean(pool.provider_id).translate(NOT_IN_LABELS)
     yield f"'{label}_avail_pct'={pool.balance_percentage:.2f}%;{pool.low_threshold:f}:;@~:0"
     yield f"'{label}_avail'={plain(pool.available_balance)};;@~:0;0;{plain(pool.total_balance)}"
 

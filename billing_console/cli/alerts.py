@@ -21,7 +21,7 @@ COLUMNS: tuple[Column[AlertView], ...] = (
     Column(N_("Id"), lambda alert: str(alert.id), right=True),
     Column(N_("Provider"), lambda alert: alert.provider_id),
     Column(N_("Level"), lambda alert: alert.alert_level),
-    Column(N_("Type"), lambda alert: alert.alert_type),
+    Column(N_("Alert"), lambda alert: alert.alert_type),
     Column(N_("Left"), lambda alert: f"{alert.balance_percentage:.2f}%", right=True),
     Column(N_("Available"), lambda alert: alert.available_balance, right=True),
     Column(N_("Raised"), lambda alert: alert.created_at),

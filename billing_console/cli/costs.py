@@ -25,8 +25,8 @@ GROUPED: dict[str, tuple[str, Column[CostRow]]] = {
 """What costs can be grouped by: the field that then is there, and its column."""
 
 SUMS: tuple[Column[CostRow], ...] = (
-    Column(N_("Usage"), lambda row: wire.number(row.total_usage), right=True),
-    Column(N_("Cost"), lambda row: row.total_cost, right=True),
+    Column(N_("Total usage"), lambda row: wire.number(row.total_usage), right=True),
+    Column(N_("Total cost"), lambda row: row.total_cost, right=True),
     Column(N_("Calls"), lambda row: row.call_count, right=True),
     Column(N_("Failed"), lambda row: row.failed_count, right=True),
 )

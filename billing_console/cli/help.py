@@ -29,14 +29,18 @@ def translate(command: Any) -> None:
     gettext.bindtextdomain(DOMAIN, str(LOCALE_DIR))
     gettext.textdomain(DOMAIN)
     os.environ["LANGUAGE"] = active_locale()
-    plain = typer.Context.formatter_class
-
-    class Formatter(plain):  # type: ignore[valid-type, misc]
-        def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-            super().write_usage(prog, args, prefix or _("Usage: "))
-
-    typer.Context.formatter_class = Formatter
+    context = command.context_class
+    if not issubclass(context.formatter_class, _UsageLine):
+        context.formatter_class = type("Formatter", (_UsageLine, context.formatter_class), {})
     _translate(command)
+
+
+class _UsageLine:
+    """Begins the usage line in the language chosen; goes before the formatter that Typer brings along."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        """Write the line; Typer itself gives no prefix."""
+        super().write_usage(prog, args, prefix or _("Usage: "))  # type: ignore[misc]
 
 
 def _translate(command: Any) -> None:
