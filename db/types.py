@@ -36,6 +36,14 @@ class FixedPoint(TypeDecorator[Decimal]):
                 raise TypeError("a float never meets a fixed-point column")
             return super().operate(op, *other, **kwargs)
 
+        def reverse_operate(self, op: Callable[..., Any], other: Any, **kwargs: Any) -> Any:
+            """Refuse the same where the column stands on the right."""
+            if op in _FORBIDDEN:
+                raise TypeError("fixed-point columns allow + and - only; compute products in Python with Decimal")
+            if isinstance(other, float):
+                raise TypeError("a float never meets a fixed-point column")
+            return super().reverse_operate(op, other, **kwargs)
+
         def _adapt_expression(self, op: Callable[..., Any], other_comparator: Any) -> tuple[Any, TypeEngine[Any]]:
             return op, self.type
 

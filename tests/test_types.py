@@ -19,6 +19,7 @@ from billing_console.services.session import in_transaction, reading
 from db.schema import DailyCostStat, ResourcePool
 from db.statements import is_sqlite, table_of
 from db.types import FixedPoint, Money, Percent, Quantity, scaled
+from db.values import UsageType
 from tests.factories import execute, pool, query, spend, usage
 
 AMOUNTS = st.integers(-(2**63) + 1, 2**63 - 1).map(lambda number: Decimal(number).scaleb(-9))
@@ -195,6 +196,6 @@ def test_a_large_batch_through_the_type_adds_up(ledger: Ledger) -> None:
 
 def test_usage_is_a_whole_number_of_millionths(ledger: Ledger) -> None:
     usage_column: Any = table_of(DailyCostStat).c.total_usage
-    spend(ledger, "1", quantity=Decimal("0.000001"), usage_type="video_generation")
+    spend(ledger, "1", quantity=Decimal("0.000001"), usage_type=UsageType.VIDEO_GENERATION)
     with reading(ledger.database) as session:
         assert session.connection().execute(select(usage_column)).scalar_one() == Decimal("0.000001")

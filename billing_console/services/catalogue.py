@@ -17,7 +17,6 @@ from billing_console.text import clean
 from db.schema import Model, Provider, ResourcePool, UserQuota
 from db.statements import insert
 
-
 BY_NAME = (func.lower(Provider.name), col(Provider.provider_id))
 """The order in which people look for a provider."""
 

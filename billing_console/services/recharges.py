@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from sqlmodel import Session, col, select
 
-from billing_console.errors import Conflict, NotFound, Refused
+from billing_console.errors import Conflict, InvalidInput, NotFound, Refused
 from billing_console.i18n import _
 from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
 from billing_console.services.catalogue import require_provider
@@ -22,6 +22,8 @@ from db.schema import Recharge, ResourcePool
 from db.statements import table_of
 
 RECHARGE_DECIMALS = 2
+REVERSAL_KEY = "reverse:"
+"""How the key of every reversal begins, and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ def recharge(
     """Pay `amount` yuan into a provider's pool, opening it if need be; alert and suspension are lifted at once.
 
     The same key with the same content answers with the first result; with other content it raises Conflict.
-    Raises InvalidInput for an amount that is not positive or finer than a cent, NotFound for an unknown provider.
+    Raises InvalidInput for an amount that is not positive or finer than a cent and for a key that only reversals have,
+    NotFound for an unknown provider.
     """
     check_amount(amount, places=RECHARGE_DECIMALS)
     entry = _Entry(
@@ -86,7 +89,7 @@ def recharge(
         amount=amount,
         reference=storable(reference, "reference"),
         note=storable(note, "note", limit=1000, required=False),
-        idempotency_key=new_key() if key is None else storable(key, "key"),
+        idempotency_key=new_key() if key is None else _checked_key(key),
     )
 
     def work(session: Session) -> RechargeView:
@@ -117,7 +120,7 @@ def reverse_recharge(ledger: Ledger, recharge_id: int, *, reason: str) -> Rechar
             amount=-original.amount,
             reference=reason,
             note="",
-            idempotency_key=f"reverse:{recharge_id}",
+            idempotency_key=f"{REVERSAL_KEY}{recharge_id}",
             reverses_id=recharge_id,
         )
         return _book(session, ledger, pool, entry)
@@ -135,8 +138,17 @@ def preview_reversal(ledger: Ledger, recharge_id: int) -> BalanceChange:
         return BalanceChange(before=before, after=before - original.amount)
 
 
+def _checked_key(key: str) -> str:
+    key = storable(key, "key")
+    if key.startswith(REVERSAL_KEY):
+        raise InvalidInput(
+            _("Keys that begin with %(start)s are those of reversals.") % {"start": REVERSAL_KEY}, field="key"
+        )
+    return key
+
+
 def _found(session: Session, recharge_id: int) -> Recharge:
-    entry = session.get(Recharge, recharge_id)
+    entry = session.get(Recharge, recharge_id) if 0 <= recharge_id < 2**63 else None
     if entry is None:
         raise NotFound(
             _("There is no recharge %(id)d.") % {"id": recharge_id},

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Select, case, func, select, update
+from sqlalchemy import Select, case, delete, func, select, update
 from sqlmodel import Session
 
 from billing_console.clock import day_of, start_of
@@ -65,7 +65,7 @@ def reconcile(ledger: Ledger, repair: bool = False) -> tuple[Finding, ...]:
 def _differences(session: Session, ledger: Ledger, *, repaired: bool) -> Iterator[Difference]:
     for what, where, stored, computed, mend in (
         *_pools(session),
-        *_quotas(session),
+        *_quotas(session, ledger),
         *_stats(session, ledger),
         *_alerts(session),
     ):
@@ -98,43 +98,29 @@ def _pools(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
         session,
         _counted().add_columns(records.c.provider_id, func.sum(records.c.cost_amount)).group_by(records.c.provider_id),
     )
-    for row in session.connection().execute(select(pools)).all():
-        where = {"provider_id": row.provider_id}
-        for column, computed in (("total_balance", paid), ("used_amount", spent)):
-            right = computed.get(row.provider_id, Decimal(0))
-            yield (
-                f"resource_pools.{column}",
-                row.provider_id,
-                getattr(row, column),
-                right,
-                _set(ResourcePool, where, {column: right}),
-            )
+    stored = {row.provider_id: row for row in session.connection().execute(select(pools))}
+    for provider in sorted(stored.keys() | paid.keys() | spent.keys()):
+        right = {
+            column: of.get(provider, Decimal(0)) for column, of in (("total_balance", paid), ("used_amount", spent))
+        }
+        mend = _put(ResourcePool, {"provider_id": provider}, right)
+        for column, computed in right.items():
+            yield f"resource_pools.{column}", provider, getattr(stored.get(provider), column, None), computed, mend
 
 
-def _quotas(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
+def _quotas(session: Session, ledger: Ledger) -> Iterator[tuple[str, str, Any, Any, Mend]]:
     records, grants, quotas = (table_of(model) for model in (UsageRecord, QuotaGrant, UserQuota))
     granted = _sums(session, select(grants.c.user_id, func.sum(grants.c.amount)).group_by(grants.c.user_id))
     spent = _sums(
         session, _counted().add_columns(records.c.user_id, func.sum(records.c.cost_amount)).group_by(records.c.user_id)
     )
-    for row in session.connection().execute(select(quotas)).all():
-        where = {"user_id": row.user_id}
-        right = granted.get(row.user_id)
-        yield (
-            "user_quotas.granted_amount",
-            row.user_id,
-            row.granted_amount,
-            right,
-            _set(UserQuota, where, {"granted_amount": right}),
-        )
-        used = spent.get(row.user_id, Decimal(0))
-        yield (
-            "user_quotas.used_amount",
-            row.user_id,
-            row.used_amount,
-            used,
-            _set(UserQuota, where, {"used_amount": used}),
-        )
+    stored = {row.user_id: row for row in session.connection().execute(select(quotas))}
+    now = ledger.clock()
+    for user in sorted(stored.keys() | (spent.keys() - {None})):
+        right = {"granted_amount": granted.get(user), "used_amount": spent.get(user, Decimal(0))}
+        mend = _put(UserQuota, {"user_id": user}, right, {"created_at": now, "updated_at": now})
+        for column, computed in right.items():
+            yield f"user_quotas.{column}", user, getattr(stored.get(user), column, None), computed, mend
 
 
 _STAT_KEYS = ["stat_date", "provider_id", "model_id", "usage_type"]
@@ -156,13 +142,14 @@ def _stats(session: Session, ledger: Ledger) -> Iterator[tuple[str, str, Any, An
 
 
 def _days(session: Session, ledger: Ledger) -> Iterator[date]:
+    """Find the business days that have records, each by one seek, however far apart they are."""
     created_at = table_of(UsageRecord).c.created_at
-    first, last = session.connection().execute(select(func.min(created_at), func.max(created_at))).one()
-    if first is not None:
-        day, end = day_of(first, ledger.timezone), day_of(last, ledger.timezone)
-        while day <= end:
-            yield day
-            day += timedelta(days=1)
+    found = session.connection().execute(select(func.min(created_at))).scalar_one()
+    while found is not None:
+        day = day_of(found, ledger.timezone)
+        yield day
+        after = created_at >= start_of(day + timedelta(days=1), ledger.timezone)
+        found = session.connection().execute(select(func.min(created_at)).where(after)).scalar_one()
 
 
 def _stats_of(session: Session, ledger: Ledger, day: date) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
@@ -192,15 +179,10 @@ def _stats_of(session: Session, ledger: Ledger, day: date) -> Iterator[tuple[tup
 def _alerts(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
     """A pool is suspended exactly while its open alert says that nothing is left: one check writes both."""
     pools, alerts = table_of(ResourcePool), table_of(BalanceAlert)
-    empty = select(alerts.c.provider_id).where(
+    empty = select(alerts.c.provider_id, alerts.c.updated_at).where(
         alerts.c.resolved_at.is_(None), alerts.c.alert_type == AlertType.INSUFFICIENT_BALANCE.value
     )
-    since = dict(
-        session.connection()
-        .execute(select(alerts.c.provider_id, alerts.c.updated_at).where(alerts.c.provider_id.in_(empty)))
-        .tuples()
-        .all()
-    )
+    since = {row.provider_id: row.updated_at for row in session.connection().execute(empty)}
     for row in session.connection().execute(select(pools.c.provider_id, pools.c.suspended_at)).all():
         mend = _set(ResourcePool, {"provider_id": row.provider_id}, {"suspended_at": since.get(row.provider_id)})
         yield (
@@ -222,10 +204,22 @@ def _set(model: Any, where: dict[str, Any], values: dict[str, Any]) -> Mend:
     return mend
 
 
-def _set_stat(key: tuple[Any, ...], right: tuple[Any, ...]) -> Mend:
-    row = dict(zip(_STAT_KEYS + _STAT_SUMS, [*key, *right], strict=True))
+def _put(model: Any, key: dict[str, Any], values: dict[str, Any], if_new: dict[str, Any] | None = None) -> Mend:
+    """Set values in a row, which is made, with those `if_new`, where it is missing."""
 
     def mend(session: Session) -> None:
-        session.execute(add_to(session, DailyCostStat, _STAT_KEYS, (), _STAT_SUMS), row)
+        session.execute(add_to(session, model, list(key), (), list(values)), key | values | (if_new or {}))
+
+    return mend
+
+
+def _set_stat(key: tuple[Any, ...], right: tuple[Any, ...]) -> Mend:
+    where = dict(zip(_STAT_KEYS, key, strict=True))
+    if right != _NOTHING:
+        return _put(DailyCostStat, where, dict(zip(_STAT_SUMS, right, strict=True)))
+
+    def mend(session: Session) -> None:
+        stats = table_of(DailyCostStat)
+        session.connection().execute(delete(stats).where(*(stats.c[name] == value for name, value in where.items())))
 
     return mend

@@ -88,7 +88,7 @@ class UsageDetails:
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Totals of a filter; `capped` means that there are more records than were looked at."""
+    """Totals of a filter, `tokens` of text only; `capped` means that there are more records than were looked at."""
 
     calls: int
     failures: int
@@ -118,7 +118,8 @@ def recent_usage(session: Session, user_id: str, limit: int) -> tuple[UsageRow, 
 def usage_details(ledger: Ledger, record_id: int) -> UsageDetails:
     """Return one record whole; raise NotFound if there is none."""
     with reading(ledger.database) as session:
-        row = session.connection().execute(select(RECORDS).where(RECORDS.c.id == record_id)).first()
+        known = 0 <= record_id < 2**63
+        row = session.connection().execute(select(RECORDS).where(RECORDS.c.id == record_id)).first() if known else None
         if row is None:
             raise NotFound(
                 _("There is no usage record %(id)d.") % {"id": record_id},
@@ -145,10 +146,14 @@ def usage_totals(ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
         if _known_by_day(ledger, chosen):
             return _totals_by_day(session, ledger, chosen)
         found = matching(session, chosen, COUNT_CAP + 1).subquery()
+        total = case(
+            (found.c.total_tokens == 0, found.c.input_tokens + found.c.output_tokens), else_=found.c.total_tokens
+        )
+        tokens = case((found.c.usage_type == UsageType.TEXT_GENERATION.value, total), else_=0)
         query = select(
             func.count(),
             func.coalesce(func.sum(case((found.c.status == CallStatus.FAILED.value, 1), else_=0)), 0),
-            func.coalesce(func.sum(found.c.total_tokens), 0),
+            func.coalesce(func.sum(tokens), 0),
             func.sum(found.c.cost_amount),
         ).select_from(found)
         calls, failures, tokens, cost = session.connection().execute(query).one()

@@ -33,6 +33,7 @@ from sqlmodel import Session
 
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
+from billing_console.text import clean
 from db.schema import DailyCostStat, Model, UsageOutbox, UsageRecord
 from db.statements import is_sqlite, table_of
 from db.values import CallStatus, UsageType
@@ -75,12 +76,12 @@ class Position:
             raw = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
             instant, _bar, number = raw.partition("|")
             created_at = datetime.fromisoformat(instant)
-            if created_at.tzinfo is None:
+            if created_at.tzinfo is None or not 0 <= int(number) < 2**63:
                 raise ValueError
-            return cls(created_at, int(number))
-        except (ValueError, binascii.Error, UnicodeError):
+            return cls(created_at.astimezone(UTC), int(number))
+        except (ValueError, OverflowError, binascii.Error):
             raise InvalidInput(
-                _("“%(cursor)s” is not a cursor of this list.") % {"cursor": cursor[:60]}, field="after"
+                _("“%(cursor)s” is not a cursor of this list.") % {"cursor": clean(cursor[:60])}, field="after"
             ) from None
 
 
@@ -128,9 +129,11 @@ def _residual(chosen: UsageFilter) -> list[ColumnElement[bool]]:
 
 
 def _time_range(chosen: UsageFilter, after: Position | None, oldest_first: bool) -> list[ColumnElement[bool]]:
-    """Bound the time; the bound that a position implies is left out, since SQLite would use only one of them."""
+    """Bound the time, by one bound on each side: of two, SQLite would use only one of them."""
     created_at = RECORDS.c.created_at
     conditions: list[ColumnElement[bool]] = []
+    if after is not None and _outside(chosen, after, oldest_first):
+        after = None
     if chosen.start is not None and not (after and oldest_first):
         conditions.append(created_at >= chosen.start)
     if chosen.end is not None and not (after and not oldest_first):
@@ -140,6 +143,13 @@ def _time_range(chosen: UsageFilter, after: Position | None, oldest_first: bool)
         edge = (after.created_at, after.id)
         conditions.append(place > edge if oldest_first else place < edge)
     return conditions
+
+
+def _outside(chosen: UsageFilter, after: Position, oldest_first: bool) -> bool:
+    """Tell whether a position, kept from another filter, lies before the first row of the range."""
+    if oldest_first:
+        return chosen.start is not None and after.created_at < chosen.start
+    return chosen.end is not None and after.created_at >= chosen.end
 
 
 def _order(columns: Any, oldest_first: bool) -> tuple[Any, Any]:

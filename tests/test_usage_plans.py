@@ -1,0 +1,113 @@
+"""How the engines answer a page of usage records: by seeks in the right index, never by OFFSET or a full scan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from billing_console.services.ledger import Ledger
+from billing_console.services.usage import UsageFilter, usage_page
+from db.values import CallStatus
+from tests.factories import NOON, execute
+from tests.test_usage_query import HOUR, IMAGE, every_row, fill
+
+
+@pytest.fixture
+def filled(ledger: Ledger) -> Ledger:
+    fill(ledger)
+    return ledger
+
+
+@contextmanager
+def statements(ledger: Ledger) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that read usage records, as they reach the driver."""
+    seen: list[tuple[str, Any]] = []
+
+    def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if "FROM usage_records" in statement and "usage_outbox" not in statement:
+            seen.append((statement, parameters))
+
+    event.listen(ledger.database.engine, "before_cursor_execute", remember)
+    yield seen
+    event.remove(ledger.database.engine, "before_cursor_execute", remember)
+
+
+def plan(ledger: Ledger, statement: str, parameters: Any) -> list[str]:
+    with ledger.database.reading() as session:
+        run = session.connection().exec_driver_sql
+        if not ledger.database.is_sqlite:
+            # With so few rows, to read and sort them all is cheaper; what matters is whether an index can answer.
+            run("SET LOCAL enable_seqscan = off")
+            run("SET LOCAL enable_bitmapscan = off")
+            run("SET LOCAL enable_sort = off")
+        explain = "EXPLAIN QUERY PLAN " if ledger.database.is_sqlite else "EXPLAIN "
+        return [str(row[-1]) for row in run(explain + statement, parameters)]
+
+
+MAIN = {
+    "everything": (UsageFilter(), "ix_usage_created"),
+    "user": (UsageFilter(user_id="alice"), "ix_usage_user"),
+    "provider": (UsageFilter(provider_id="openai"), "ix_usage_model"),
+    "model": (UsageFilter(model_id="o3"), "ix_usage_model"),
+    "provider, model": (UsageFilter(provider_id="openai", model_id="o3"), "ix_usage_model"),
+    "user, provider": (UsageFilter(user_id="alice", provider_id="openai"), "ix_usage_user"),
+    "user, provider, model": (UsageFilter(user_id="alice", provider_id="openai", model_id="o3"), "ix_usage_user"),
+    "type": (UsageFilter(usage_type=IMAGE), "ix_usage_model"),
+    "user, type": (UsageFilter(user_id="alice", usage_type=IMAGE), "ix_usage_user"),
+    "failed": (UsageFilter(status=CallStatus.FAILED), "ix_usage_failed_created"),
+    "failed, provider": (UsageFilter(provider_id="openai", status=CallStatus.FAILED), "ix_usage_failed_model"),
+    "failed, user": (UsageFilter(user_id="alice", status=CallStatus.FAILED), "ix_usage_failed_user"),
+}
+
+
+def test_every_page_is_answered_by_seeks_in_the_right_index(filled: Ledger) -> None:
+    """Each combination, with and without a time range, its first page and one after a cursor, both ways."""
+    execute(filled, "ANALYZE")
+    cursor = every_row(filled)[75].cursor
+    for chosen, index in MAIN.values():
+        ranged = replace(chosen, start=NOON + HOUR, end=NOON + 9 * HOUR)
+        for wish, after, oldest_first in product((chosen, ranged), (None, cursor), (False, True)):
+            with statements(filled) as seen:
+                usage_page(filled, wish, limit=3, after=after, oldest_first=oldest_first)
+            assert seen
+            for statement, parameters in seen:
+                assert "OFFSET" not in offsets_of(statement, parameters), statement
+                steps = plan(filled, statement, parameters)
+                if filled.database.is_sqlite:
+                    check_sqlite(steps, index)
+                else:
+                    check_postgresql(steps, index)
+
+
+def offsets_of(statement: str, parameters: Any) -> str:
+    """The statement without the OFFSET 0 that SQLAlchemy writes for SQLite beside a LIMIT."""
+    if statement.rstrip().endswith("LIMIT ? OFFSET ?"):
+        assert parameters[-1] == 0
+        return statement.rstrip().removesuffix("OFFSET ?")
+    return statement
+
+
+def check_sqlite(steps: list[str], index: str) -> None:
+    tables = [step for step in steps if "usage_records" in step]
+    assert tables
+    for step in tables:
+        assert f"USING INDEX {index} " in f"{step} ", steps
+        assert step.startswith("SEARCH") or index.endswith("created"), steps
+    assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
+def check_postgresql(steps: list[str], index: str) -> None:
+    said = "\n".join(steps)
+    assert "Seq Scan on usage_records" not in said, said
+    assert re.search(rf"Index (Only )?Scan (Backward )?using {index} on usage_records", said), said
+    assert said.count(" on usage_records") <= 2, "one branch is planned, not one per model"
+    leading = {"ix_usage_user": "user_id", "ix_usage_model": "provider_id", "ix_usage_failed_model": "provider_id"}
+    if index in leading:
+        assert re.search(rf"Index Cond: .*{leading[index]}", said), said
