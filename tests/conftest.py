@@ -67,7 +67,9 @@ def _database(server: Server, template: str) -> Iterator[str]:
     """A database that no other test run has, even where they share a server."""
     name = f"billing_test_{uuid.uuid4().hex}"
     with server.connect() as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        # Copying files is faster for a small database than writing every page to the log, where the server can.
+        strategy = "STRATEGY FILE_COPY" if connection.info.server_version >= 150000 else ""
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} {strategy}".encode())
     try:
         yield name
     finally:

@@ -206,6 +206,24 @@ def test_every_usage_type_is_billed_in_its_own_unit(ledger: Ledger) -> None:
     assert reconcile(ledger) == ()
 
 
+@pytest.mark.parametrize(
+    ("unit", "measure"),
+    [(PriceUnit.IMAGE, {"output_tokens": 100}), (PriceUnit.MILLION_TOKENS, {"quantity": Decimal(2)})],
+)
+def test_a_call_measured_otherwise_than_its_price_is_unpriced_and_not_free(
+    ledger: Ledger, unit: PriceUnit, measure: dict[str, Any]
+) -> None:
+    price(ledger, unit=unit, usage_type=IMAGE)
+    row = one(ledger, **{"usage_type": IMAGE, "input_tokens": 0, "output_tokens": 0} | measure)
+    assert row.unpriced
+    assert (reprice(ledger).priced, unpriced_count(ledger)) == (0, 1)
+
+
+def test_ids_are_kept_without_the_spaces_around_them(ledger: Ledger) -> None:
+    row = one(ledger, provider_id=" openai ", model_id="gpt-4o ", user_id=" alice")
+    assert (row.provider_id, row.model_id, row.user_id) == ("openai", "gpt-4o", "alice")
+
+
 def test_the_price_in_force_at_the_instant_of_the_call_holds(ledger: Ledger) -> None:
     price(ledger, input_price=Decimal(1), output_price=Decimal(0), effective_from=NOON)
     price(ledger, input_price=Decimal(2), output_price=Decimal(0), effective_from=NOON + SECOND)

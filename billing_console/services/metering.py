@@ -17,7 +17,7 @@ from billing_console.money import EXACT, LEDGER_LIMIT, NANO
 from billing_console.services.catalogue import register
 from billing_console.services.counters import count, effect_of
 from billing_console.services.ledger import Ledger
-from billing_console.services.prices import PriceBook, cost_of
+from billing_console.services.prices import PriceBook, bills, cost_of
 from billing_console.services.session import in_transaction
 from billing_console.text import storable, storable_message
 from db.schema import UsageRecord
@@ -36,7 +36,7 @@ class NewUsage:
     """One AI call to record; money in yuan, `quantity` in images, characters or seconds by type.
 
     `input_tokens` include `cached_input_tokens`. Without `cost_amount` the call is billed at the price in force when it
-    was made; a failed call then costs nothing.
+    was made; a failed call then costs nothing. A price in a unit that the call is not measured in leaves it unpriced.
     """
 
     provider_id: str
@@ -55,12 +55,12 @@ class NewUsage:
     error_message: str | None = None
 
     def validate(self) -> None:
-        """Raise InvalidInput, naming the field, for a call that cannot be recorded."""
-        storable(self.provider_id, "providerId")
-        storable(self.model_id, "modelId")
-        storable(self.request_id, "requestId")
+        """Trim the ids; raise InvalidInput, naming the field, for a call that cannot be recorded."""
+        self.provider_id = storable(self.provider_id, "providerId")
+        self.model_id = storable(self.model_id, "modelId")
+        self.request_id = storable(self.request_id, "requestId")
         if self.user_id is not None:
-            storable(self.user_id, "userId")
+            self.user_id = storable(self.user_id, "userId")
         self._validate_counts()
         self._validate_cost()
         if self.created_at.tzinfo is None:
@@ -161,7 +161,7 @@ def _row(record: NewUsage, book: PriceBook, import_id: int | None) -> dict[str, 
         cost = Decimal(0)
     elif cost is None:
         price = book.in_force(record.provider_id, record.model_id, record.usage_type, record.created_at)
-        if price is not None:
+        if price is not None and bills(price, record.input_tokens, record.output_tokens, quantity):
             price_id = price.id
             cost = cost_of(price, record.input_tokens, record.cached_input_tokens, record.output_tokens, quantity)
     total = record.total_tokens

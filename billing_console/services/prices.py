@@ -151,6 +151,14 @@ def cost_of(
     return to_nano(total)
 
 
+def bills(price: Price, input_tokens: int, output_tokens: int, quantity: Decimal) -> bool:
+    """Tell whether a price bills what a record measures; a call measured only otherwise would cost nothing, unseen."""
+    tokens = input_tokens > 0 or output_tokens > 0
+    if price.unit == PriceUnit.MILLION_TOKENS:
+        return tokens or quantity == 0
+    return quantity > 0 or not tokens
+
+
 class PriceBook:
     """All price versions of some models, to find the one in force at an instant."""
 

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from billing_console.services.catalogue import register
 from billing_console.services.counters import count, effect_of
 from billing_console.services.ledger import Ledger
-from billing_console.services.prices import PriceBook, cost_of
+from billing_console.services.prices import PriceBook, bills, cost_of
 from billing_console.services.session import in_transaction, reading
 from db.schema import UsageOutbox, UsageRecord
 from db.statements import is_sqlite, table_of
@@ -85,7 +85,7 @@ def _price(session: Session, book: PriceBook, rows: list[dict[str, Any]]) -> lis
         price = book.in_force(row["provider_id"], row["model_id"], row["usage_type"], row["created_at"])
         if row["status"] == CallStatus.FAILED:
             row["cost_amount"] = Decimal(0)
-        elif price is not None:
+        elif price is not None and bills(price, row["input_tokens"], row["output_tokens"], row["quantity"]):
             row["price_id"] = price.id
             row["cost_amount"] = cost_of(
                 price, row["input_tokens"], row["cached_input_tokens"], row["output_tokens"], row["quantity"]
