@@ -16,7 +16,7 @@ from billing_console import clock
 from billing_console.atomic import replacing
 from billing_console.check_output import CheckFormat, Outcome, State
 from billing_console.cli.context import Root, root_of
-from billing_console.cli.failures import failure_of
+from billing_console.cli.failures import failure_of, without_name
 from billing_console.cli.options import ProviderOption
 from billing_console.cli.output import flush, say, write
 from billing_console.errors import BillingError
@@ -44,6 +44,8 @@ class Report:
             self._write(outcome)
         except BillingError as error:
             say(f"billing-console: {error}")
+            return State.UNKNOWN
+        except BrokenPipeError:
             return State.UNKNOWN
         return outcome.state
 
@@ -93,7 +95,7 @@ def _outcome(root: Root, provider: str | None, dry_run: bool, timeout: int) -> O
             ledger.close()
     except Exception as error:
         _code, words = failure_of(error)
-        return replace(nothing, error=words)
+        return replace(nothing, error=without_name(words))
 
 
 def _check(ledger: Ledger, provider: str | None, dry_run: bool) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
@@ -53,8 +53,9 @@ class Column(Generic[View]):
 
 
 def say(words: str) -> None:
-    """Write one line for people to stderr, so that stdout stays data."""
-    print(clean(words), file=sys.stderr)
+    """Write one line for people to stderr, so that stdout stays data; where it takes none, the exit code has to do."""
+    with suppress(OSError):
+        print(clean(words), file=sys.stderr)
 
 
 def write(data: str) -> None:

@@ -25,8 +25,12 @@ def prepare() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is not sys.stdin else "replace")
 
 
-def abandon_stdout() -> None:
-    """Send what is still buffered nowhere, or Python complains about the broken output once more when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def release() -> None:
+    """Write what is still buffered, or send it nowhere: Python would complain of it once more and end with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

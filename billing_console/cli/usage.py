@@ -146,8 +146,10 @@ def _facts(details: UsageDetails, ledger: Ledger) -> Iterable[tuple[str, object]
 
 
 def _cost_line(line: CostLine, symbol: str) -> str:
-    price = shown_exact(line.unit_price, symbol=symbol)
-    return f"{line.count.normalize():,f} × {price} / {line.unit} = {shown_exact(line.amount, symbol=symbol)}"
+    from billing_console.cli.table import NAMES
+
+    price = f"{shown_exact(line.unit_price, symbol=symbol)} / {_(NAMES[line.unit])}"
+    return f"{line.count.normalize():,f} × {price} = {shown_exact(line.amount, symbol=symbol)}"
 
 
 @app.command("export", help=N_("Write every record of a filter to a file, oldest first."))

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from billing_console.services.ledger import Ledger
+from tests.commands import Answer, Commands
+from tests.factories import execute, gateway_insert, pool, spend
+
+
+@pytest.fixture
+def run(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(sqlite_url, capsys)
+
+
+def rows(answer: Answer) -> list[dict[str, str]]:
+    """The records of a CSV answer."""
+    return list(csv.DictReader(io.StringIO(answer.out)))
+
+
+def test_init_creates_a_ledger_once_and_upgrade_has_nothing_to_do(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path_factory.mktemp("new") / "deep" / "er" / "ledger.db"
+    run = Commands(f"sqlite:///{path}", capsys)
+    assert run("init", "--timezone", "Europe/Berlin", "--currency", "EUR").out == f"The ledger is set up: {path}\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    again = run("init")
+    assert (again.code, again.out) == (0, f"The database {path} is already set up.\n")
+    assert run("upgrade").out.startswith("The schema is up to date")
+    assert run("pools", "add", "openai").code == 0
+    assert "€5.00" in run("pools", "recharge", "openai", "5", "--reference", "r", "--yes").out
+
+
+def test_a_pool_is_added_recharged_and_a_recharge_reversed_once(run: Commands) -> None:
+    assert run("pools", "add", "openai", "--name", "OpenAI", "--low-threshold", "20%").code == 0
+    assert run("pools", "add", "openai").code == 1
+    paid = run("pools", "recharge", "openai", "1,500.50", "--reference", "BT-1", "--yes", "--format", "json").json
+    assert (paid["amount"], paid["availableAfter"], paid["replayed"]) == ("1500.50", "1500.50", False)
+    reverse = ("pools", "reverse", str(paid["id"]), "--reason", "typed wrong", "--format", "json")
+    assert run(*reverse).json["reversesId"] == paid["id"]
+    assert run(*reverse).code == 1
+    history = run("pools", "history", "openai", "--format", "json").json
+    assert [(entry["amount"], entry["reference"]) for entry in history] == [
+        ("-1500.50", "typed wrong"),
+        ("1500.50", "BT-1"),
+    ]
+    shown = run("pools", "show", "openai", "--format", "json").json
+    assert (shown["totalBalance"], shown["lowThreshold"], shown["status"]) == ("0.00", 20.0, "depleted")
+    assert run("pools", "show", "opneai").err == (
+        "billing-console: There is no provider “opneai”. Did you mean “openai”?\n"
+    )
+    assert [row["providerId"] for row in rows(run("pools", "list", "--format", "csv"))] == ["openai"]
+
+
+@pytest.mark.parametrize("amount", ["0", "-5", "1e3", "NaN", "12.345", "99999999999", "ten", "1.2.3", "１２"])
+def test_an_amount_that_is_none_is_wrong_usage_and_moves_nothing(
+    run: Commands, sqlite_ledger: Ledger, amount: str
+) -> None:
+    pool(sqlite_ledger, "openai")
+    answer = run("pools", "recharge", "--reference", "r", "--yes", "--", "openai", amount)
+    assert (answer.code, answer.out) == (2, "")
+    assert run("pools", "history", "--format", "json").json == []
+
+
+@pytest.mark.parametrize(
+    "write", [("pools", "recharge", "openai", "100"), ("quotas", "grant", "alice", "100")], ids=lambda w: w[0]
+)
+def test_the_same_key_moves_money_once_and_refuses_other_content(
+    run: Commands, sqlite_ledger: Ledger, write: tuple[str, ...]
+) -> None:
+    pool(sqlite_ledger, "openai")
+    options = ("--reference", "r", "--key", "k-1", "--yes")
+    first = run(*write, *options, "--format", "json").json
+    again = run(*write, *options, "--format", "json").json
+    assert (first["replayed"], again["replayed"]) == (False, True)
+    assert {**first, "replayed": True} == again
+    assert run(*write, *options).out.startswith("Already done before, nothing was changed now: ")
+    other = run(*write[:-1], "200", *options)
+    assert (other.code, other.out) == (1, "")
+    assert "Nothing was changed. Use a new key" in other.err
+    assert run("pools", "show", "openai", "--format", "json").json["totalBalance"] in ("100.00", "0.00")
+
+
+def test_alerts_are_listed_open_and_past(run: Commands, sqlite_ledger: Ledger) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    pool(sqlite_ledger, "anthropic", "100")
+    spend(sqlite_ledger, "95", provider_id="openai")
+    spend(sqlite_ledger, "95", provider_id="anthropic")
+    assert run("check-pools").code == 1
+    assert run("pools", "recharge", "openai", "900", "--reference", "r", "--yes").code == 0
+    assert [each["providerId"] for each in run("alerts", "list", "--unresolved", "--format", "json").json] == [
+        "anthropic"
+    ]
+    (past,) = run("alerts", "list", "--resolved", "--format", "json").json
+    assert (past["providerId"], past["alertType"], past["isResolved"]) == ("openai", "low_balance", True)
+    assert len(rows(run("alerts", "list", "--format", "csv"))) == 2
+    assert run("alerts", "list", "--provider", "anthropic").out.count("\n") == 2
+    nothing = run("alerts", "list", "--provider", "anthropic", "--resolved")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "Nothing found.\n")
+
+
+def test_quota_is_granted_shown_and_taken_back(run: Commands, sqlite_ledger: Ledger) -> None:
+    assert run("quotas", "grant", "alice", "20", "--reference", "T-7", "--yes").code == 0
+    spend(sqlite_ledger, "12.5", user_id="alice")
+    spend(sqlite_ledger, "1", user_id="bob")
+    assert run("quotas", "revoke", "alice", "7.51", "--reference", "T-8", "--yes").code == 1
+    taken = run("quotas", "revoke", "alice", "2.5", "--reference", "T-8", "--yes", "--format", "json").json
+    assert (taken["amount"], taken["remainingAfter"]) == ("-2.50", "5.00")
+    listed = run("quotas", "list", "--format", "json").json
+    assert [(quota["userId"], quota["remainingAmount"]) for quota in listed] == [("alice", "5.00"), ("bob", None)]
+    assert [quota["userId"] for quota in run("quotas", "list", "--granted", "--format", "json").json] == ["alice"]
+    assert [quota["userId"] for quota in run("quotas", "list", "--user", "BO", "--format", "json").json] == ["bob"]
+    shown = run("quotas", "show", "alice").out
+    assert "T-7" in shown
+    assert "¥12.50" in shown
+    assert len(run("quotas", "show", "alice", "--format", "json").json["grants"]) == 2
+    assert run("quotas", "show", "alcie").code == 1
+
+
+def test_a_model_is_disabled_and_enabled_with_a_reason(run: Commands, sqlite_ledger: Ledger) -> None:
+    spend(sqlite_ledger, "1")
+    assert run("models", "disable", "openai", "gpt-4o").code == 2
+    assert run("models", "disable", "openai", "gpt-4o", "--reason", "wrong answers").out == (
+        "openai gpt-4o is disabled.\n"
+    )
+    (model,) = run("models", "list", "--format", "json").json
+    assert (model["status"], model["disabledReason"]) == ("disabled", "wrong answers")
+    assert run("models", "enable", "openai", "gpt-4o", "--reason", "mended").out == "openai gpt-4o is enabled.\n"
+    pool(sqlite_ledger, "openai")
+    assert run("check-pools").code == 2
+    (model,) = run("models", "list", "--provider", "openai", "--format", "json").json
+    assert model["status"] == "insufficient_funds"
+    assert run("models", "disable", "openai", "gpt-5", "--reason", "r").code == 1
+
+
+def test_prices_are_added_and_never_edited(run: Commands) -> None:
+    set_price = ("prices", "set", "openai", "gpt-4o", "text_generation")
+    assert run(*set_price, "--input", "18", "--output", "72", "--from", "2026-01-01").code == 0
+    added = run(*set_price, "--input", "0.0000047", "--cached-input", "0", "--from", "2026-02-01", "--format", "json")
+    assert (added.json["inputPrice"], added.json["cachedInputPrice"]) == ("0.0000047", "0.00")
+    assert run(*set_price).code == 2
+    assert run(*set_price, "--input", "-1").code == 2
+    then = run("prices", "list", "--at", "2026-01-15", "--format", "json").json
+    assert [each["inputPrice"] for each in then] == ["18.00"]
+    versions = run("prices", "list", "--all", "--format", "json").json
+    assert [each["inputPrice"] for each in versions] == ["0.0000047", "18.00"]
+    assert run("prices", "list", "--provider", "openai", "--type", "image_generation", "--format", "json").json == []
+
+
+def test_reconcile_finds_names_and_repairs_what_the_facts_contradict(run: Commands, sqlite_ledger: Ledger) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    clean = run("reconcile")
+    assert (clean.code, clean.out) == (0, "")
+    execute(sqlite_ledger, "UPDATE resource_pools SET total_balance = total_balance + 1")
+    found = run("reconcile", "--format", "json")
+    assert found.code == 1
+    assert [(each["where"], each["stored"], each["computed"]) for each in found.json] == [
+        ("openai", "100.000000001", "100.00")
+    ]
+    assert "reconcile --repair" in found.err
+    assert run("reconcile", "--repair").code == 0
+    assert run("reconcile").code == 0
+
+
+def test_settle_counts_what_a_gateway_inserted_once(run: Commands, sqlite_ledger: Ledger) -> None:
+    gateway_insert(sqlite_ledger, cost_amount=10**9)
+    assert run("settle", "--format", "json").json == {"counted": 1, "unpriced": 0}
+    assert run("settle").out == "Records counted: 0. Without a price: 0.\n"
+
+
+def test_a_read_only_session_reads_everything_and_refuses_every_write(run: Commands, sqlite_ledger: Ledger) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    spend(sqlite_ledger, "1")
+    for read in (("usage", "list"), ("pools", "list"), ("quotas", "list"), ("models", "list"), ("reconcile",)):
+        assert run("--read-only", *read).code == 0, read
+    for write in (
+        ("pools", "add", "new"),
+        ("pools", "recharge", "openai", "5", "--reference", "r", "--yes"),
+        ("pools", "reverse", "1", "--reason", "r"),
+        ("quotas", "grant", "alice", "5", "--reference", "r", "--yes"),
+        ("models", "disable", "openai", "gpt-4o", "--reason", "r"),
+        ("prices", "set", "openai", "gpt-4o", "text_generation", "--input", "1"),
+        ("settle",),
+        ("reconcile", "--repair"),
+        ("usage", "reprice"),
+        ("init",),
+        ("upgrade",),
+    ):
+        answer = run("--read-only", *write)
+        assert (answer.code, answer.out) == (77, ""), write
+        assert answer.err.startswith("billing-console: This is a read-only session; nothing was changed."), write

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPORT = """
+import json, sys
+def loaded():
+    return sorted({name.partition(".")[0] for name in sys.modules})
+"""
+RUN = """
+from billing_console.cli import run
+code = run(sys.argv[1:])
+print("\\n" + json.dumps([code, loaded()]))
+"""
+CONSOLE = """
+import asyncio
+from billing_console.cli import setup
+from billing_console import terminal
+from billing_console.app import BillingConsoleApp
+from billing_console.errors import Unavailable
+found = []
+def open_ledger():
+    painted = app.screen._compositor.render_strips()
+    assert any("Usage" in strip.text for strip in painted)
+    found.append(loaded())
+    raise Unavailable("seen")
+terminal._prepare_environment()
+app = BillingConsoleApp(terminal.ConsoleOptions(open=open_ledger, label=""))
+async def until_it_opens():
+    async with app.run_test() as pilot:
+        while not found:
+            await pilot.pause()
+asyncio.run(until_it_opens())
+print("\\n" + json.dumps([0, found[0]]))
+"""
+"""The console up to the moment when it opens the ledger, which is after its first frame."""
+
+DATABASE = {"sqlmodel", "sqlalchemy", "alembic", "apscheduler"}
+
+
+def packages(script: str, *arguments: str) -> tuple[int, set[str]]:
+    """The exit code a command line gave and the top-level packages that were imported by its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT + script, *arguments], capture_output=True, text=True, check=True
+    )
+    code, found = json.loads(done.stdout.splitlines()[-1])
+    return code, set(found)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "nagios", "prometheus"])
+def test_check_pools_imports_nothing_of_a_terminal_a_server_or_migrations(sqlite_url: str, form: str) -> None:
+    code, loaded = packages(RUN, "--database", sqlite_url, "check-pools", "--format", form)
+    assert code == 0
+    assert "sqlmodel" in loaded
+    assert not loaded & {"textual", "fastapi", "starlette", "uvicorn", "alembic", "apscheduler", "rich"}
+
+
+def test_check_pools_imports_as_little_when_it_fails(tmp_path: Path) -> None:
+    code, loaded = packages(RUN, "--database", f"sqlite:///{tmp_path / 'none.db'}", "check-pools")
+    assert code == 3
+    assert not loaded & {"textual", "fastapi", "alembic", "apscheduler", "rich"}
+
+
+def test_help_imports_neither_the_screens_nor_the_database(tmp_path: Path) -> None:
+    code, loaded = packages(RUN, "--help")
+    assert code == 0
+    assert "typer" in loaded
+    assert not loaded & (DATABASE | {"textual", "fastapi", "pydantic_settings"})
+
+
+def test_the_console_paints_its_first_frame_before_the_database_is_imported() -> None:
+    _code, loaded = packages(CONSOLE)
+    assert "textual" in loaded
+    assert not loaded & (DATABASE | {"tenacity", "psycopg", "plotext", "textual_plotext"})
