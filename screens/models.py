@@ -16,8 +16,8 @@ from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line
 from db.values import ModelStatus
 from screens import words
-from screens.base import DataPane
-from screens.dialogs.text_filter import TextFilterDialog, matches
+from screens.dialogs.text_filter import matches
+from screens.search import SearchPane
 from screens.widgets.table import Column, RecordTable
 
 if TYPE_CHECKING:
@@ -27,21 +27,16 @@ if TYPE_CHECKING:
     from billing_console.services.models import ModelView
 
 
-class ModelsManagement(DataPane["tuple[ModelView, ...]"]):
+class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
     """Tab 5 (seed, ModelsManagement)."""
 
     NAME = "models"
     EMPTY = N_("No model is known yet.\n\nModels come with prices and usage: billing-console prices import FILE")
+    FILTER_TITLE = N_("Filter models")
     WRITES = frozenset({"switch_model"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "switch_model", N_("Enable/disable")),
-        Binding("slash", "filter", N_("Filter")),
     ]
-
-    def __init__(self) -> None:
-        """Start with every model."""
-        super().__init__()
-        self.wanted = ""
 
     def compose_body(self) -> ComposeResult:
         """Yield the table, grouped by provider."""
@@ -86,23 +81,6 @@ class ModelsManagement(DataPane["tuple[ModelView, ...]"]):
 
     # Filter, details
 
-    def filter_text(self) -> str:
-        """Describe the filter."""
-        return one_line(self.wanted)
-
-    def reset_filter(self) -> None:
-        """Show every model again."""
-        self.wanted = ""
-
-    def action_filter(self) -> None:
-        """Choose which models to look at."""
-        self.app.push_screen(TextFilterDialog(_("Filter models"), N_("Words in the row"), self.wanted), self._filter)
-
-    def _filter(self, text: str | None) -> None:
-        if text is not None:
-            self.wanted = text
-            self.load(asked=True)
-
     @on(RecordTable.Chosen)
     def _show_details(self, event: RecordTable.Chosen) -> None:
         from screens.dialogs.model_details import ModelDetailsDialog
@@ -120,8 +98,6 @@ class ModelsManagement(DataPane["tuple[ModelView, ...]"]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer the switch only where there is a model."""
         if action == "switch_model" and not self.has_class("-filled"):
-            return False
-        if action == "filter" and self.console.ledger is None:
             return False
         return super().check_action(action, parameters)
 

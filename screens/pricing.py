@@ -17,8 +17,8 @@ from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line
 from db.values import UsageType
 from screens import words
-from screens.base import DataPane
-from screens.dialogs.text_filter import TextFilterDialog, matches
+from screens.dialogs.text_filter import matches
+from screens.search import SearchPane
 from screens.widgets.table import Column, RecordTable
 
 if TYPE_CHECKING:
@@ -43,21 +43,16 @@ class PriceRow:
     """The next price that will hold, if it is known already."""
 
 
-class PricingManagement(DataPane["tuple[PriceRow, ...]"]):
+class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
     """Tab 6 (seed, PricingManagement)."""
 
     NAME = "pricing"
     EMPTY = N_("No price is known yet.\n\nPress p to add one, or: billing-console prices import FILE")
+    FILTER_TITLE = N_("Filter prices")
     WRITES = frozenset({"add_price"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "add_price", N_("Add price")),
-        Binding("slash", "filter", N_("Filter")),
     ]
-
-    def __init__(self) -> None:
-        """Start with every price."""
-        super().__init__()
-        self.wanted = ""
 
     def compose_body(self) -> ComposeResult:
         """Yield the table, grouped by provider."""
@@ -121,23 +116,6 @@ class PricingManagement(DataPane["tuple[PriceRow, ...]"]):
 
     # Filter, history
 
-    def filter_text(self) -> str:
-        """Describe the filter."""
-        return one_line(self.wanted)
-
-    def reset_filter(self) -> None:
-        """Show every price again."""
-        self.wanted = ""
-
-    def action_filter(self) -> None:
-        """Choose which prices to look at."""
-        self.app.push_screen(TextFilterDialog(_("Filter prices"), N_("Words in the row"), self.wanted), self._filter)
-
-    def _filter(self, text: str | None) -> None:
-        if text is not None:
-            self.wanted = text
-            self.load(asked=True)
-
     @on(RecordTable.Chosen)
     def _show_history(self, event: RecordTable.Chosen) -> None:
         from screens.dialogs.price_history import PriceHistoryDialog
@@ -155,7 +133,7 @@ class PricingManagement(DataPane["tuple[PriceRow, ...]"]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer to add a price as soon as there is a ledger: the first one has no row to start from."""
-        if action in ("add_price", "filter") and self.console.ledger is None:
+        if action == "add_price" and self.console.ledger is None:
             return False
         return super().check_action(action, parameters)
 

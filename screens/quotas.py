@@ -14,8 +14,7 @@ from billing_console import money
 from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line
 from screens import words
-from screens.base import DataPane
-from screens.dialogs.text_filter import TextFilterDialog
+from screens.search import SearchPane
 from screens.widgets.bar import bar
 from screens.widgets.table import Column, RecordTable
 
@@ -27,24 +26,20 @@ MOST = 500
 """Users drawn at most, those with the least remaining: the filter finds any other."""
 
 
-class UserQuotaManagement(DataPane["tuple[QuotaView, ...]"]):
+class UserQuotaManagement(SearchPane["tuple[QuotaView, ...]"]):
     """Tab 4 (seed, UserQuotaManagement)."""
 
     NAME = "quotas"
     EMPTY = N_(
         "No user is known yet.\n\nPress c to grant the first quota, or: billing-console quotas grant USER AMOUNT"
     )
+    FILTER_TITLE = N_("Filter user quotas")
+    FILTER_LABEL = N_("User id contains")
     WRITES = frozenset({"grant", "revoke"})
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "grant", N_("Grant")),
         Binding("v", "revoke", N_("Take back")),
-        Binding("slash", "filter", N_("Filter")),
     ]
-
-    def __init__(self) -> None:
-        """Start with every user."""
-        super().__init__()
-        self.search = ""
 
     def compose_body(self) -> ComposeResult:
         """Yield the table."""
@@ -74,7 +69,7 @@ class UserQuotaManagement(DataPane["tuple[QuotaView, ...]"]):
 
     def question(self) -> Callable[[Ledger], tuple[QuotaView, ...]]:
         """Ask for the users of the filter, and one more than is drawn to know whether there are others."""
-        search = self.search
+        search = self.wanted
 
         def work(ledger: Ledger) -> tuple[QuotaView, ...]:
             from billing_console.services.quotas import list_quotas
@@ -97,22 +92,7 @@ class UserQuotaManagement(DataPane["tuple[QuotaView, ...]"]):
 
     def filter_text(self) -> str:
         """Describe the filter."""
-        return _("user id contains %(text)s") % {"text": one_line(self.search)} if self.search else ""
-
-    def reset_filter(self) -> None:
-        """Show every user again."""
-        self.search = ""
-
-    def action_filter(self) -> None:
-        """Choose whom to look at."""
-        self.app.push_screen(
-            TextFilterDialog(_("Filter user quotas"), N_("User id contains"), self.search), self._filter
-        )
-
-    def _filter(self, text: str | None) -> None:
-        if text is not None:
-            self.search = text
-            self.load(asked=True)
+        return _("user id contains %(text)s") % {"text": one_line(self.wanted)} if self.wanted else ""
 
     @on(RecordTable.Chosen)
     def _show_details(self, event: RecordTable.Chosen) -> None:
@@ -122,7 +102,7 @@ class UserQuotaManagement(DataPane["tuple[QuotaView, ...]"]):
 
     def exporting(self) -> Callable[[Ledger], Iterator[Sequence[object]]] | None:
         """Yield every user of the filter, not only those drawn."""
-        search, table = self.search, self.query_one("#quotas-table", RecordTable)
+        search, table = self.wanted, self.query_one("#quotas-table", RecordTable)
 
         def rows(ledger: Ledger) -> Iterator[Sequence[object]]:
             from billing_console.services.quotas import list_quotas
@@ -142,7 +122,7 @@ class UserQuotaManagement(DataPane["tuple[QuotaView, ...]"]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer to take back only from a row; a grant may be for a user never seen."""
-        if action in ("grant", "filter") and self.console.ledger is None:
+        if action == "grant" and self.console.ledger is None:
             return False
         if action == "revoke" and not self.has_class("-filled"):
             return False

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from textual import on
-from textual.widgets import Input
+from typing import TYPE_CHECKING, Any
 
 from billing_console import clock
 from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _
 from db.values import UsageType
 from screens import words
-from screens.dialogs.catalogue import complete_names, text_or_none
-from screens.dialogs.form import Choice, Field, FormDialog
+from screens.dialogs.catalogue import text_or_none
+from screens.dialogs.form import Field
+from screens.dialogs.period_filter import CUSTOM, PeriodFilterDialog, optional_choice, period_field
 
 if TYPE_CHECKING:
     from billing_console.services.costs import CostFilter
@@ -29,7 +27,7 @@ PERIODS = {
     "today": N_("today"),
     "month": N_("this month"),
     "last_month": N_("last month"),
-    "custom": N_("from … to …"),
+    CUSTOM: N_("from … to …"),
 }
 """The seed's default, the last 30 days, first."""
 
@@ -55,7 +53,7 @@ class CostWish:
         return CostFilter(start, end, self.provider_id, self.model_id, self.usage_type)
 
     def _days(self, today: date) -> tuple[date, date]:
-        if self.period == "custom":
+        if self.period == CUSTOM:
             end = self.end or max(today, self.start or today)
             return self.start or end - timedelta(days=29), end
         month = today.replace(day=1)
@@ -67,7 +65,7 @@ class CostWish:
     def text(self) -> str:
         """Describe the wish for the filter line; the period is always part of it."""
         parts = [
-            _(PERIODS[self.period]) if self.period != "custom" else "",
+            _(PERIODS[self.period]) if self.period != CUSTOM else "",
             _("from %(value)s") % {"value": self.start} if self.start else "",
             _("to %(value)s") % {"value": self.end} if self.end else "",
             _("provider %(value)s") % {"value": self.provider_id} if self.provider_id else "",
@@ -77,10 +75,8 @@ class CostWish:
         return " · ".join(part for part in parts if part)
 
 
-class CostFilterDialog(FormDialog[CostWish | None]):
+class CostFilterDialog(PeriodFilterDialog[CostWish | None]):
     """The filter of the cost statistics; Enter applies."""
-
-    ENTER_ACCEPTS: ClassVar[bool] = True
 
     def __init__(self, wish: CostWish) -> None:
         """Start from the filter in force."""
@@ -94,37 +90,14 @@ class CostFilterDialog(FormDialog[CostWish | None]):
     def fields(self) -> Sequence[Field]:
         """Declare the fields of the seed's filters, and the type."""
         wish, any_ = self.wish, _("any")
-        types = (("", any_), *((str(value), _(word)) for value, word in words.USAGE_TYPES.items()))
-        periods = tuple((value, _(word)) for value, word in PERIODS.items())
         return (
-            Field("period", N_("Period"), initial=wish.period, choices=periods),
+            period_field(PERIODS, wish.period),
             Field("start", N_("From"), _day, str(wish.start or ""), "2026-11-24"),
             Field("end", N_("To"), _day, str(wish.end or ""), "2026-11-24"),
             Field("provider_id", N_("Provider"), text_or_none, wish.provider_id or "", any_),
             Field("model_id", N_("Model"), text_or_none, wish.model_id or "", any_),
-            Field(
-                "usage_type",
-                N_("Type"),
-                lambda text: UsageType(text) if text else None,
-                wish.usage_type or "",
-                choices=types,
-            ),
+            optional_choice("usage_type", N_("Type"), words.USAGE_TYPES, wish.usage_type),
         )
-
-    def on_mount(self) -> None:
-        """Fetch what the fields complete to."""
-        complete_names(self)
-
-    @on(Input.Changed, "#start, #end")
-    def _days_typed(self, event: Input.Changed) -> None:
-        if event.value.strip():
-            self.query_one("#period", Choice).index = list(PERIODS).index("custom")
-
-    @on(Choice.Changed)
-    def _period_chosen(self) -> None:
-        if self.query_one("#period", Choice).value != "custom":
-            for name in ("#start", "#end"):
-                self.query_one(name, Input).value = ""
 
     def accept(self, values: dict[str, Any]) -> None:
         """Hand the wish to the tab."""
@@ -132,7 +105,7 @@ class CostFilterDialog(FormDialog[CostWish | None]):
         if start and end and not 0 <= (end - start).days < MOST_DAYS:
             self.refused(InvalidInput(_("The end must come after the beginning, within ten years."), field="end"))
             return
-        if values["period"] == "custom" and not (start or end):
+        if values["period"] == CUSTOM and not (start or end):
             values["period"] = "30d"
         self.dismiss(CostWish(**values))
 

@@ -157,6 +157,10 @@ class Choice(Widget, can_focus=True):
             event.prevent_default().stop()
             self.action_step(step)
 
+    def choose(self, value: str) -> None:
+        """Choose a value, without telling anybody."""
+        self.index = [choice for choice, _words in self.choices].index(value)
+
     def action_step(self, step: int) -> None:
         """Choose the next or the previous value."""
         self.index = (self.index + step) % len(self.choices)

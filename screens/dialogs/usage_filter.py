@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from textual import on
 from textual.widgets import Input
 
 from billing_console import clock
 from billing_console.i18n import N_, _
 from db.values import CallStatus, UsageType
 from screens import words
-from screens.dialogs.catalogue import UserSuggester, complete_names, text_or_none
-from screens.dialogs.form import Choice, Field, FormDialog
+from screens.dialogs.catalogue import UserSuggester, text_or_none
+from screens.dialogs.form import Field
+from screens.dialogs.period_filter import CUSTOM, PeriodFilterDialog, optional_choice, period_field
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
@@ -28,7 +28,7 @@ PERIODS = {
     "24h": N_("last 24 hours"),
     "7d": N_("last 7 days"),
     "month": N_("this month"),
-    "custom": N_("from … to …"),
+    CUSTOM: N_("from … to …"),
 }
 
 
@@ -49,7 +49,7 @@ class UsageWish:
         """Turn the wish into a filter of instants; runs in a worker thread."""
         from billing_console.services.usage import UsageFilter
 
-        start = self.start if self.period == "custom" else _begin(self.period, ledger.clock(), ledger.timezone)
+        start = self.start if self.period == CUSTOM else _begin(self.period, ledger.clock(), ledger.timezone)
         return UsageFilter(self.user_id, self.provider_id, self.model_id, self.usage_type, self.status, start, self.end)
 
     def text(self, zone: tzinfo | None) -> str:
@@ -60,7 +60,7 @@ class UsageWish:
             _("model %(value)s") % {"value": self.model_id} if self.model_id else "",
             _(words.USAGE_TYPES[self.usage_type]) if self.usage_type else "",
             _(words.CALL_STATUSES[self.status]) if self.status else "",
-            _(PERIODS[self.period]) if self.period not in ("", "custom") else "",
+            _(PERIODS[self.period]) if self.period not in ("", CUSTOM) else "",
             _("from %(value)s") % {"value": _spell(self.start, zone)} if self.start else "",
             _("to %(value)s") % {"value": _spell(self.end, zone, end=True)} if self.end else "",
         ]
@@ -85,10 +85,8 @@ def _spell(instant: datetime | None, zone: tzinfo | None, *, end: bool = False) 
     return local.replace(tzinfo=None).isoformat(timespec="auto")
 
 
-class UsageFilterDialog(FormDialog[UsageWish | None]):
+class UsageFilterDialog(PeriodFilterDialog[UsageWish | None]):
     """The filter of the usage records; every field is optional, Enter applies."""
-
-    ENTER_ACCEPTS: ClassVar[bool] = True
 
     def __init__(self, wish: UsageWish) -> None:
         """Start from the filter in force."""
@@ -102,29 +100,14 @@ class UsageFilterDialog(FormDialog[UsageWish | None]):
     def fields(self) -> Sequence[Field]:
         """Declare the fields of the seed's filters, and two more."""
         wish, any_ = self.wish, _("any")
-        types = (("", any_), *((str(value), _(word)) for value, word in words.USAGE_TYPES.items()))
-        statuses = (("", any_), *((str(value), _(word)) for value, word in words.CALL_STATUSES.items()))
-        periods = tuple((value, _(word)) for value, word in PERIODS.items())
         time_hint = _("2026-11-24 or 2026-11-24T09:30")
         return (
             Field("user_id", N_("User"), text_or_none, wish.user_id or "", any_),
             Field("provider_id", N_("Provider"), text_or_none, wish.provider_id or "", any_),
             Field("model_id", N_("Model"), text_or_none, wish.model_id or "", any_),
-            Field(
-                "usage_type",
-                N_("Type"),
-                lambda text: UsageType(text) if text else None,
-                wish.usage_type or "",
-                choices=types,
-            ),
-            Field(
-                "status",
-                N_("Status"),
-                lambda text: CallStatus(text) if text else None,
-                wish.status or "",
-                choices=statuses,
-            ),
-            Field("period", N_("Period"), initial=wish.period, choices=periods),
+            optional_choice("usage_type", N_("Type"), words.USAGE_TYPES, wish.usage_type),
+            optional_choice("status", N_("Status"), words.CALL_STATUSES, wish.status),
+            period_field(PERIODS, wish.period),
             Field("start", N_("From"), self._instant, _spell(wish.start, self.console.zone), time_hint),
             Field("end", N_("To"), self._end, _spell(wish.end, self.console.zone, end=True), time_hint),
         )
@@ -141,22 +124,9 @@ class UsageFilterDialog(FormDialog[UsageWish | None]):
         return self.console.ledger.timezone
 
     def on_mount(self) -> None:
-        """Fetch what the fields complete to."""
+        """Fetch what users complete to."""
         if self.console.ledger is not None:
             self.query_one("#user_id", Input).suggester = UserSuggester(self.console.ledger)
-        complete_names(self)
-
-    @on(Input.Changed, "#start, #end")
-    def _times_typed(self, event: Input.Changed) -> None:
-        choice = self.query_one("#period", Choice)
-        if event.value.strip() and choice.value != "custom":
-            choice.index = list(PERIODS).index("custom")
-
-    @on(Choice.Changed)
-    def _period_chosen(self) -> None:
-        if self.query_one("#period", Choice).value != "custom":
-            for name in ("#start", "#end"):
-                self.query_one(name, Input).value = ""
 
     def accept(self, values: dict[str, Any]) -> None:
         """Hand the wish to the tab."""
@@ -165,6 +135,6 @@ class UsageFilterDialog(FormDialog[UsageWish | None]):
             self.rows[-1].fault(_("The end must come after the beginning."))
             self.rows[-1].focus_field()
             return
-        if values["period"] == "custom" and not (start or end):
+        if values["period"] == CUSTOM and not (start or end):
             values["period"] = ""
         self.dismiss(UsageWish(**values))
