@@ -56,7 +56,7 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
 
     def _since(self, model: ModelView) -> Text:
         instant = since(model)
-        return words.cell(words.instant(instant, self.console.zone, seconds=False) if instant else "")
+        return words.cell(words.instant(instant, self.console.now(), seconds=False) if instant else "")
 
     def question(self) -> Callable[[Ledger], tuple[ModelView, ...]]:
         """Ask for the models of the filter."""

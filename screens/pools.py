@@ -96,7 +96,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):
         return words.amount(amount, symbol=self.console.symbol) if pool.has_pool else Text("–", justify="right", end="")
 
     def _when(self, instant: datetime | None) -> Text:
-        return words.cell(words.instant(instant, self.console.zone, seconds=False))
+        return words.cell(words.instant(instant, self.console.now(), seconds=False))
 
     def question(self) -> Callable[[Ledger], tuple[PoolView, ...]]:
         """Ask for every provider, with or without a pool."""

@@ -88,7 +88,7 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
         return Column(key, title, cell, value, priority, right=True)
 
     def _when(self, price: PriceView | None) -> Text:
-        instant = price and words.instant(price.effective_from, self.console.zone, seconds=False, year=True)
+        instant = price and words.instant(price.effective_from, self.console.now(), seconds=False, year=True)
         return words.cell(instant or "")
 
     def question(self) -> Callable[[Ledger], tuple[PriceRow, ...]]:
@@ -151,7 +151,7 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
             "id": price.id,
             "model": one_line(price.model_id, 60),
             "type": _(words.USAGE_TYPES[price.usage_type]),
-            "time": words.instant(price.effective_from, self.console.zone, year=True),
+            "time": words.instant(price.effective_from, self.console.now(), year=True),
         }
         self.app.notify(said, markup=False)
 

@@ -85,7 +85,7 @@ class UsageRecordsView(DataPane[Window]):
         )
 
     def _time(self, row: UsageRow) -> Text:
-        return words.cell(words.instant(row.created_at, self.console.zone))
+        return words.cell(words.instant(row.created_at, self.console.now()))
 
     def _cost(self, row: UsageRow) -> Text:
         if row.unpriced:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime
 from decimal import Decimal
 
 from rich.text import Text
@@ -85,11 +85,19 @@ def state(status: BalanceStatus | CallStatus | ModelStatus | AlertLevel) -> Text
     return Text(f"{MARKS[style]} {_(word)}", style=style, no_wrap=True, overflow="ellipsis", end="")
 
 
-def instant(value: datetime | None, zone: tzinfo | None, *, seconds: bool = True, year: bool = False) -> str:
-    """Spell an instant in the business time zone; a dash for none."""
+def instant(value: datetime | None, now: datetime, *, seconds: bool = True, year: bool = False) -> str:
+    """Spell an instant in the zone of `now`, which is the business time zone; a dash for none.
+
+    Without `year` it takes as much room in every year: one of another year shows that instead of seconds or time.
+    """
     if value is None:
         return "–"
-    return value.astimezone(zone).strftime(("%Y-" if year else "") + "%m-%d %H:%M" + (":%S" if seconds else ""))
+    local = value.astimezone(now.tzinfo)
+    if year:
+        return f"{local:%Y-%m-%d %H:%M:%S}" if seconds else f"{local:%Y-%m-%d %H:%M}"
+    if local.year != now.year:
+        return f"{local:%y-%m-%d %H:%M}" if seconds else f"{local:%Y-%m-%d}"
+    return f"{local:%m-%d %H:%M:%S}" if seconds else f"{local:%m-%d %H:%M}"
 
 
 def day(value: date | None) -> str:

@@ -54,7 +54,7 @@ class AlertsDialog(Dialog[None]):
                 N_("Alert"),
                 lambda a: words.cell(_(words.ALERT_TYPES[a.alert_type])),
                 lambda a: a.alert_type.value,
-                1,
+                2,
                 20,
             ),
             Column("balancePercentage", N_("Balance"), self._percent, lambda a: a.balance_percentage, right=True),
@@ -66,7 +66,7 @@ class AlertsDialog(Dialog[None]):
                 lambda a: clock.iso(a.created_at),
                 min_width=11,
             ),
-            Column("resolvedAt", N_("Resolved"), lambda a: self._when(a.resolved_at), lambda a: a.resolved_at, 2, 11),
+            Column("resolvedAt", N_("Resolved"), lambda a: self._when(a.resolved_at), lambda a: a.resolved_at, 1, 11),
         )
 
     def _available(self, alert: AlertView) -> Text:
@@ -76,7 +76,7 @@ class AlertsDialog(Dialog[None]):
         return Text(words.percent(alert.balance_percentage), justify="right", no_wrap=True, end="")
 
     def _when(self, instant: datetime | None) -> Text:
-        return words.cell(words.instant(instant, self.console.zone, seconds=False))
+        return words.cell(words.instant(instant, self.console.now(), seconds=False))
 
     def on_mount(self) -> None:
         """Load once; the banner follows the ledger, this list is a look back."""

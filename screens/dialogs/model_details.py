@@ -71,11 +71,11 @@ class ModelDetailsDialog(DetailsDialog[ModelDetails]):
         yield _("Provider"), named(model.provider_name, model.provider_id)
         yield _("Status"), words.state(model.status).plain
         if model.status is ModelStatus.DISABLED:
-            yield _("Disabled since"), words.instant(model.disabled_at, self.console.zone, year=True)
+            yield _("Disabled since"), words.instant(model.disabled_at, self.console.now(), year=True)
             yield _("By"), model.disabled_by or ""
             yield _("Reason"), model.disabled_reason or ""
         if model.suspended_at is not None:
-            since = words.instant(model.suspended_at, self.console.zone, year=True)
+            since = words.instant(model.suspended_at, self.console.now(), year=True)
             yield (
                 _("Pool"),
                 _("%(mark)s depleted, models suspended since %(time)s")

@@ -92,16 +92,16 @@ class PoolDetailsDialog(DetailsDialog[PoolDetails]):
             yield _("Balance percentage"), words.percent(pool.balance_percentage)
             yield _("Low below"), words.percent(pool.low_threshold)
             if pool.suspended_at is not None:
-                yield _("Suspended since"), words.instant(pool.suspended_at, self.console.zone, year=True)
+                yield _("Suspended since"), words.instant(pool.suspended_at, self.console.now(), year=True)
             yield _("Open alert"), " ".join(self._alert(alert) for alert in answer.alerts) or _("none")
-            yield _("Last recharge"), words.instant(pool.last_recharge_at, self.console.zone, year=True)
-            yield _("Last check"), words.instant(pool.last_check_at, self.console.zone, year=True)
+            yield _("Last recharge"), words.instant(pool.last_recharge_at, self.console.now(), year=True)
+            yield _("Last check"), words.instant(pool.last_check_at, self.console.now(), year=True)
 
     def _alert(self, alert: AlertView) -> str:
         return _("%(level)s, %(type)s since %(time)s") % {
             "level": words.state(alert.alert_level).plain,
             "type": _(words.ALERT_TYPES[alert.alert_type]),
-            "time": words.instant(alert.created_at, self.console.zone, seconds=False, year=True),
+            "time": words.instant(alert.created_at, self.console.now(), seconds=False, year=True),
         }
 
     def _models(self, answer: PoolDetails) -> Content:
@@ -112,7 +112,7 @@ class PoolDetailsDialog(DetailsDialog[PoolDetails]):
         rows = [
             (
                 str(entry.id),
-                words.instant(entry.created_at, self.console.zone, seconds=False, year=True),
+                words.instant(entry.created_at, self.console.now(), seconds=False, year=True),
                 money.shown(entry.amount, symbol=self.console.symbol),
                 " · ".join(text for text in (entry.reference, state_of(entry)) if text),
             )

@@ -108,7 +108,7 @@ class PriceDialog(ConfirmedForm["PriceView"]):
             "model": values["model_id"],
             "provider": values["provider_id"],
             "type": _(words.USAGE_TYPES[kind]),
-            "time": words.instant(when, self.console.zone, year=True) if when else _("now"),
+            "time": words.instant(when, self.console.now(), year=True) if when else _("now"),
         }
 
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:

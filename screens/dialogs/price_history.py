@@ -59,7 +59,7 @@ class PriceHistoryDialog(DetailsDialog["tuple[PriceView, ...]"]):
         style, word = (words.DIM, _("past")) if past else (words.WARN, _("to come"))
         if price.in_force:
             style, word = words.GOOD, _("in force")
-        since = words.instant(price.effective_from, self.console.zone, year=True)
+        since = words.instant(price.effective_from, self.console.now(), year=True)
         return Content(f"{words.MARKS[style]} {word}" + _(", ") + _("from %(time)s") % {"time": since})
 
     def _facts(self, price: PriceView) -> Iterator[tuple[str, str]]:
@@ -73,5 +73,5 @@ class PriceHistoryDialog(DetailsDialog["tuple[PriceView, ...]"]):
                     "rate": price.exchange_rate,
                 },
             )
-        added = words.instant(price.created_at, self.console.zone, year=True)
+        added = words.instant(price.created_at, self.console.now(), year=True)
         yield "  " + _("Added"), _("%(time)s by %(operator)s") % {"time": added, "operator": price.operator}

@@ -61,7 +61,7 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
             yield _("Remaining"), self._exact(quota.remaining_amount)
         else:
             yield _("Used"), self._exact(quota.used_amount)
-        yield _("Last change"), words.instant(quota.updated_at, self.console.zone, year=True)
+        yield _("Last change"), words.instant(quota.updated_at, self.console.now(), year=True)
 
     def _next_call(self, quota: QuotaView) -> str:
         if quota.is_blocked:
@@ -74,7 +74,7 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
         rows = [
             (
                 str(grant.id),
-                words.instant(grant.created_at, self.console.zone, seconds=False, year=True),
+                words.instant(grant.created_at, self.console.now(), seconds=False, year=True),
                 self._exact(grant.amount),
                 grant.operator,
                 grant.reference,
@@ -89,7 +89,7 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
     def _calls(self, answer: QuotaDetails) -> Content:
         rows = [
             (
-                words.instant(call.created_at, self.console.zone, seconds=False),
+                words.instant(call.created_at, self.console.now(), seconds=False),
                 words.state(call.status).plain,
                 _("unpriced") if call.unpriced else money.shown(call.cost_amount, places=4, symbol=self.console.symbol),
                 call.model_id,

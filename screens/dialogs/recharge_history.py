@@ -63,7 +63,7 @@ class RechargeHistoryDialog(Dialog[None]):
         )
 
     def _when(self, entry: RechargeView) -> Text:
-        return words.cell(words.instant(entry.created_at, self.console.zone, seconds=False))
+        return words.cell(words.instant(entry.created_at, self.console.now(), seconds=False))
 
     def _amount(self, entry: RechargeView) -> Text:
         return words.amount(entry.amount, symbol=self.console.symbol)
@@ -155,7 +155,7 @@ class EntryDialog(Dialog[None]):
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         entry, symbol = self.entry, self.console.symbol
-        yield _("Time"), words.instant(entry.created_at, self.console.zone, year=True)
+        yield _("Time"), words.instant(entry.created_at, self.console.now(), year=True)
         yield _("Amount"), money.shown_exact(entry.amount, symbol=symbol)
         yield _("Available before"), money.shown_exact(entry.available_before, symbol=symbol)
         yield _("Available after"), money.shown_exact(entry.available_after, symbol=symbol)

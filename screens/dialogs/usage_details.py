@@ -61,7 +61,7 @@ class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
             yield Content("\n".join(origin))
 
     def _facts(self, row: UsageRow) -> Iterator[tuple[str, str]]:
-        yield _("Time"), words.instant(row.created_at, self.console.zone, year=True)
+        yield _("Time"), words.instant(row.created_at, self.console.now(), year=True)
         yield _("Status"), words.state(row.status).plain
         if row.error_message:
             yield _("Failure reason"), row.error_message
@@ -92,7 +92,7 @@ class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
         if price is None:
             cost = {"amount": self._exact(row.cost_amount)}
             return Content(_("Cost %(amount)s, as recorded; no price was applied.") % cost)
-        since = words.instant(price.effective_from, self.console.zone, year=True)
+        since = words.instant(price.effective_from, self.console.now(), year=True)
         title = _("Billed at price %(id)d, in force since %(since)s") % {"id": price.id, "since": since}
         return grid(title, self._calculation(answer), room=self.room, numbers=(0,))
 

@@ -76,10 +76,10 @@ class AlertBanner(Vertical):
     def _columns(self, alert: AlertView, *, wide: bool) -> tuple[str, ...]:
         style, word = words.STATES[alert.alert_level]
         console = console_of(self)
-        when = words.instant(alert.created_at, console.zone, seconds=False)
+        when = words.instant(alert.created_at, console.now(), seconds=False)
         if not wide:
             today = f"{console.now():%m-%d}"
-            when = when[6:] if when.startswith(today) else when[:5]
+            when = when.removeprefix(f"{today} ").split()[0]
         return (
             f"{words.MARKS[style]} {_(word)}",
             one_line(alert.provider_name, 24),
