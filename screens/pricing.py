@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """What a model costs for one usage type; neither type nor price for a model that has no price at all."""
+    """What a model costs for one usage type, of which there is none for a model never called and never priced."""
 
     provider_id: str
     provider_name: str
@@ -41,6 +42,11 @@ class PriceRow:
 
     upcoming: PriceView | None
     """The next price that will hold, if it is known already."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Tell whether calls are recorded without a price."""
+        return self.price is None and self.upcoming is None
 
 
 class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
@@ -79,8 +85,9 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
             return None if row.price is None else amount(row.price)
 
         def cell(row: PriceRow) -> Text:
-            if row.price is None and row.upcoming is not None and key == "inputPrice":
-                return words.cell(f"{words.MARKS[words.DIM]} " + _("to come"), words.DIM)
+            if row.price is None and key == "inputPrice":
+                style, said = (words.WARN, _("no price")) if row.is_missing else (words.DIM, _("to come"))
+                return words.cell(f"{words.MARKS[style]} {said}", style)
             price = value(row)
             text = "" if price is None else money.shown_exact(price, symbol=self.console.symbol)
             return Text(text, justify="right", no_wrap=True, overflow="ellipsis", end="")
@@ -105,7 +112,7 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
         self.query_one("#pricing-table", RecordTable).show(data)
         priced = sum(row.price is not None for row in data)
         parts = [ngettext("%(count)d price", "%(count)d prices", priced) % {"count": priced}]
-        missing = sum(row.usage_type is None for row in data)
+        missing = len({(row.provider_id, row.model_id) for row in data if row.is_missing})
         if missing:
             said = ngettext("%(count)d model without a price", "%(count)d models without a price", missing)
             parts.append(f"{words.MARKS[words.WARN]} " + said % {"count": missing})
@@ -141,9 +148,10 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
         """Add a price for the model and type under the cursor, or for others typed into the form."""
         from screens.dialogs.price_form import PriceDialog
 
-        self.app.push_screen(PriceDialog(self.current if self.has_class("-filled") else None), self._added)
+        row = self.current if self.has_class("-filled") else None
+        self.app.push_screen(PriceDialog(row), partial(self._added, row))
 
-    def _added(self, price: PriceView | None) -> None:
+    def _added(self, row: PriceRow | None, price: PriceView | None) -> None:
         if price is None:
             return
         self.load(asked=True)
@@ -153,11 +161,14 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
             "type": _(words.USAGE_TYPES[price.usage_type]),
             "time": words.instant(price.effective_from, self.console.now(), year=True),
         }
+        if row is not None and row.is_missing:
+            said += "\n" + _("Bill earlier calls with: billing-console usage reprice")
         self.app.notify(said, markup=False)
 
 
 def price_rows(ledger: Ledger) -> list[PriceRow]:
-    """Put the versions of each model and type into one row, by provider name, and add models without any price."""
+    """Put the versions of each model and type into one row, by provider name, and add calls without a price."""
+    from billing_console.services.costs import usage_types_seen
     from billing_console.services.models import list_models
     from billing_console.services.prices import list_prices
 
@@ -168,11 +179,16 @@ def price_rows(ledger: Ledger) -> list[PriceRow]:
         price = versions[at] if at < len(versions) else None
         upcoming = versions[at - 1] if at > 0 else None
         rows.append(PriceRow(provider_id, versions[0].provider_name, model_id, usage_type, price, upcoming))
-    priced = {(row.provider_id, row.model_id) for row in rows}
+    priced = {(row.provider_id, row.model_id, row.usage_type) for row in rows}
+    called = usage_types_seen(ledger)
     for model in list_models(ledger):
-        if (model.provider_id, model.model_id) not in priced:
-            rows.append(PriceRow(model.provider_id, model.provider_name, model.model_id, None, None, None))
-    return sorted(rows, key=lambda row: (row.provider_name, row.provider_id, row.model_id))
+        pair = model.provider_id, model.model_id
+        known = any(one[:2] == pair for one in priced)
+        unpriced = [kind for kind in UsageType if (*pair, kind) in called and (*pair, kind) not in priced]
+        kinds: list[UsageType | None] = [*unpriced] or ([] if known else [None])
+        for kind in kinds:
+            rows.append(PriceRow(model.provider_id, model.provider_name, model.model_id, kind, None, None))
+    return sorted(rows, key=lambda row: (row.provider_name.casefold(), row.provider_id, row.model_id))
 
 
 def source(price: PriceView | None) -> str:
@@ -199,7 +215,7 @@ def _provider(row: PriceRow) -> Text:
 
 def _type(row: PriceRow) -> Text:
     if row.usage_type is None:
-        return words.cell(f"{words.MARKS[words.WARN]} " + _("no price"), words.WARN)
+        return words.cell("–")
     return words.cell(_(words.USAGE_TYPES[row.usage_type]))
 
 
@@ -209,5 +225,6 @@ def _unit(row: PriceRow) -> Text:
 
 
 def _matches(wanted: str, row: PriceRow) -> bool:
-    kind = _(words.USAGE_TYPES[row.usage_type]) if row.usage_type else _("no price")
-    return matches(wanted, row.provider_id, row.provider_name, row.model_id, kind)
+    kind = _(words.USAGE_TYPES[row.usage_type]) if row.usage_type else ""
+    missing = _("no price") if row.is_missing else ""
+    return matches(wanted, row.provider_id, row.provider_name, row.model_id, kind, missing)

@@ -39,7 +39,7 @@ def test_a_pool_is_added_recharged_and_a_recharge_reversed_once(run: Commands) -
     assert run("pools", "add", "openai").code == 1
     paid = run("pools", "recharge", "openai", "1,500.50", "--reference", "BT-1", "--yes", "--format", "json").json
     assert (paid["amount"], paid["availableAfter"], paid["replayed"]) == ("1500.50", "1500.50", False)
-    reverse = ("pools", "reverse", str(paid["id"]), "--reason", "typed wrong", "--format", "json")
+    reverse = ("pools", "reverse", str(paid["id"]), "--reason", "typed wrong", "--yes", "--format", "json")
     assert run(*reverse).json["reversesId"] == paid["id"]
     assert run(*reverse).code == 1
     history = run("pools", "history", "openai", "--format", "json").json
@@ -179,7 +179,7 @@ def test_a_read_only_session_reads_everything_and_refuses_every_write(run: Comma
     for write in (
         ("pools", "add", "new"),
         ("pools", "recharge", "openai", "5", "--reference", "r", "--yes"),
-        ("pools", "reverse", "1", "--reason", "r"),
+        ("pools", "reverse", "1", "--reason", "r", "--yes"),
         ("quotas", "grant", "alice", "5", "--reference", "r", "--yes"),
         ("models", "disable", "openai", "gpt-4o", "--reason", "r"),
         ("prices", "set", "openai", "gpt-4o", "text_generation", "--input", "1"),

@@ -125,7 +125,9 @@ async def test_the_note_is_optional_and_reached_with_the_arrow(depleted: Ledger,
         await keys.type("INV-8")
         await keys.press("down")
         await keys.type("paid by wire")
-        await keys.press("enter", "y")
+        await keys.press("enter")
+        assert "Note: paid by wire" in " ".join(keys.screen.replace("│", " ").split())
+        await keys.press("y")
     assert recharge_history(depleted)[0].note == "paid by wire"
 
 
@@ -138,6 +140,29 @@ async def test_escape_goes_from_the_page_to_the_form_to_the_tab(depleted: Ledger
         await keys.press("escape")
         assert "Recharge openai" not in keys.screen
     assert len(recharge_history(depleted)) == 1
+
+
+async def test_escape_leads_back_to_the_field_it_left(depleted: Ledger, sqlite_url: str) -> None:
+    """What is typed next corrects the reference, not the note after it."""
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c", "7", "enter", "r", "enter", "escape", "2", "enter", "y")
+    booked = recharge_history(depleted)[0]
+    assert (booked.reference, booked.note) == ("r2", "")
+
+
+async def test_the_arrows_go_round_the_fields(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c", "down", "down", "down", "5", "up", "x")
+        assert keys.line("Amount").split()[2] == "5"
+        assert keys.line("Note").split()[2] == "x"
+
+
+async def test_a_complaint_that_is_long_wraps(depleted: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("2", "slash")
+        keys.app.screen.query_one("#end").focus()
+        await keys.type("2026-02-3x and more")
+        assert "is not a date like 2026-11-24" in " ".join(keys.screen.replace("│", " ").split())
 
 
 async def test_a_first_recharge_opens_the_pool(sqlite_ledger: Ledger, sqlite_url: str) -> None:

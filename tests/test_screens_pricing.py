@@ -114,6 +114,16 @@ async def test_history_tells_past_present_and_future_apart(sqlite_ledger: Ledger
         assert "USD at 7.1" in keys.screen
 
 
+async def test_a_price_for_another_type_does_not_hide_calls_without_one(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    price(sqlite_ledger, model_id="veo")
+    spend(sqlite_ledger, "0", model_id="veo", usage_type=UsageType.VIDEO_GENERATION, quantity=Decimal(3))
+    async with console(sqlite_url) as keys:
+        await keys.press("6")
+        assert "▲ no price" in keys.line("video_generation")
+        await keys.press("j", "p")
+        assert "‹ video_generation ›" in keys.screen
+
+
 async def test_a_model_without_a_price_in_force_is_not_shown_as_priced(sqlite_ledger: Ledger, sqlite_url: str) -> None:
     spend(sqlite_ledger, "1", model_id="mystery")
     price(sqlite_ledger, model_id="tomorrow", effective_from=SOON)
@@ -124,9 +134,10 @@ async def test_a_model_without_a_price_in_force_is_not_shown_as_priced(sqlite_le
         assert "0 prices · ▲ 1 model without a price · 1 change to come" in keys.screen
         await keys.press("enter")
         assert "unpriced" in keys.screen
-        await keys.press("escape", "p", "enter", "enter")
+        await keys.press("escape", "p")
         await fill(keys, "1", "2", "", "")
         await keys.press("y")
+        assert "usage reprice" in " ".join(keys.said.split())
         assert "¥1.00" in keys.line("mystery")
     assert [price.model_id for price in list_prices(sqlite_ledger)] == ["mystery"]
 

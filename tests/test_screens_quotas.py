@@ -162,3 +162,19 @@ async def test_read_only_offers_and_does_no_write(sqlite_ledger: Ledger, sqlite_
         assert "Grant" not in keys.lines[-1] and "Take back" not in keys.lines[-1]
         assert "quota" not in "\n".join(keys.lines[5:]).lower()
     assert everything(sqlite_ledger) == before
+
+
+async def test_a_first_grant_that_would_stop_a_user_says_so(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(sqlite_ledger, "5.80", user_id="carol")
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        assert "unlimited" in keys.line("carol")
+        await keys.press("c")
+        await grant(keys, "5", "ticket 1")
+        assert "no quota → -¥0.80" in keys.screen
+        assert "allowed → ■ refused" in keys.screen
+        await keys.press("escape", "up")
+        await keys.press(*["backspace"])
+        await keys.type("9")
+        await keys.press("enter", "enter")
+        assert "allowed → allowed" in keys.screen

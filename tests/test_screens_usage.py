@@ -16,7 +16,7 @@ from billing_console.services.metering import record_usage
 from db.values import CallStatus, UsageType
 from screens.usage import UsageRecordsView, UsageTable
 from screens.usage_window import WINDOW
-from tests.factories import NOON, gateway_insert, price, spend, usage
+from tests.factories import NOON, gateway_insert, pool, price, spend, usage
 from tests.keyboard import Keyboard, console
 
 HOSTILE = "[/]\x1b[2J\u202e[@click=app.quit]x[/]"
@@ -122,6 +122,19 @@ async def test_a_filter_shows_exactly_what_matches(
         await keys.press("escape")
         assert len(requests(keys)) == 6
         assert "Filter: " not in keys.screen
+
+
+async def test_a_provider_is_found_by_its_name_too(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "zhipuai", name="智谱 AI")
+    spend(sqlite_ledger, "1", provider_id="zhipuai", request_id="theirs")
+    spend(sqlite_ledger, "1", request_id="other")
+    async with console(sqlite_url) as keys:
+        for name in ("智谱 ai", "ZhipuAI"):
+            await keys.press("slash")
+            keys.app.screen.query_one("#provider_id", Input).value = name
+            await keys.press("enter")
+            assert requests(keys) == ["theirs"]
+            await keys.press("escape")
 
 
 async def test_a_period_moves_with_the_clock(sqlite_ledger: Ledger, sqlite_url: str) -> None:

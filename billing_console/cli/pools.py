@@ -178,12 +178,24 @@ def reverse(
     context: typer.Context,
     recharge_id: Annotated[int, typer.Argument(metavar="RECHARGE_ID", help=N_("As “pools history” shows it."))],
     reason: ReasonOption,
+    yes: YesOption = False,
     form: OneFormatOption = OneFormat.TEXT,
 ) -> None:
-    """Reverse a recharge."""
-    from billing_console.services.recharges import reverse_recharge
+    """Reverse a recharge after showing what that changes."""
+    from billing_console.services.recharges import preview_reversal, reverse_recharge
 
     with opened(context) as ledger:
+        if not yes:
+            change = preview_reversal(ledger, recharge_id)
+            confirm(
+                _("Reverse recharge %(id)d (%(reason)s): available %(before)s → %(after)s?")
+                % {
+                    "id": recharge_id,
+                    "reason": reason,
+                    "before": shown_exact(change.before, symbol=ledger.symbol),
+                    "after": shown_exact(change.after, symbol=ledger.symbol),
+                }
+            )
         _write_booked(reverse_recharge(ledger, recharge_id, reason=reason), ledger, form)
 
 

@@ -123,16 +123,16 @@ def _ask(ledger: Ledger, user: str, amount: Decimal, reference: str, *, revoke: 
     from billing_console.services.quotas import preview_grant
 
     change = preview_grant(ledger, user, amount, revoke=revoke)
-    confirm(
-        _("%(user)s %(amount)s (%(reference)s): remaining %(before)s → %(after)s?")
-        % {
-            "user": user,
-            "amount": shown_exact(-amount if revoke else amount, symbol=ledger.symbol),
-            "reference": reference,
-            "before": shown_exact(change.before, symbol=ledger.symbol),
-            "after": shown_exact(change.after, symbol=ledger.symbol),
-        }
-    )
+    question = _("%(user)s %(amount)s (%(reference)s): remaining %(before)s → %(after)s?") % {
+        "user": user,
+        "amount": shown_exact(-amount if revoke else amount, symbol=ledger.symbol),
+        "reference": reference,
+        "before": shown_exact(change.before, symbol=ledger.symbol) if change.had_quota else _("no quota"),
+        "after": shown_exact(change.after, symbol=ledger.symbol),
+    }
+    if change.is_blocked:
+        question += " " + _("The next call is refused then.")
+    confirm(question)
 
 
 def _write_granted(grant: GrantView, ledger: Ledger, form: OneFormat) -> None:

@@ -67,6 +67,15 @@ def providers(ledger: Ledger) -> tuple[ProviderView, ...]:
         return tuple(ProviderView(*row) for row in rows)
 
 
+def provider_called(ledger: Ledger, text: str) -> str:
+    """Return the id of the provider with this id or name, in upper or lower case; the text itself if there is none."""
+    wanted = text.casefold()
+    known = providers(ledger)
+    exact = (provider.provider_id for provider in known if provider.provider_id == text)
+    alike = (one.provider_id for one in known if wanted in (one.provider_id.casefold(), one.name.casefold()))
+    return next(exact, None) or next(alike, text)
+
+
 def model_ids(ledger: Ledger, provider_id: str | None = None) -> tuple[str, ...]:
     """List the model ids of one provider, or of all, each once."""
     query = select(Model.model_id).distinct().order_by(Model.model_id)

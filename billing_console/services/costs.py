@@ -117,6 +117,13 @@ def _view(row: Any, names: dict[str, str]) -> CostRow:
     )
 
 
+def usage_types_seen(ledger: Ledger) -> frozenset[tuple[str, str, UsageType]]:
+    """Return for which usage types which (provider, model) was ever called."""
+    query = select(STATS.provider_id, STATS.model_id, STATS.usage_type).distinct()
+    with reading(ledger.database) as session:
+        return frozenset((row[0], row[1], UsageType(row[2])) for row in session.connection().execute(query))
+
+
 def cost_totals(ledger: Ledger, chosen: CostFilter) -> CostTotals:
     """Add up a filter."""
     query = select(func.sum(STATS.total_cost), func.sum(STATS.call_count), func.sum(STATS.failed_count))

@@ -60,6 +60,15 @@ class GrantView:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaChange(BalanceChange):
+    """What a user has left before and after, in yuan; whether there was a quota, and whether the next call passes."""
+
+    had_quota: bool
+    was_blocked: bool
+    is_blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaDetails:
     """A user's quota, its grants newest first, and the newest calls."""
 
@@ -106,15 +115,24 @@ def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
         )
 
 
-def preview_grant(ledger: Ledger, user_id: str, amount: Decimal, *, revoke: bool = False) -> BalanceChange:
-    """Return what a user has left before and after, by the rules of the grant or revocation itself, writing nothing."""
+def preview_grant(ledger: Ledger, user_id: str, amount: Decimal, *, revoke: bool = False) -> QuotaChange:
+    """Return what a grant or revocation would change, by its own rules, writing nothing.
+
+    A first grant to a user who was not limited can be less than what was used already: the next call is refused then.
+    """
     check_amount(amount)
     with reading(ledger.database) as session:
         quota = session.get(UserQuota, storable(user_id, "userId")) or _new_quota(ledger, user_id)
         signed = -amount if revoke else amount
         _require_allowed(ledger, quota, signed)
         before = _remaining(quota)
-        return BalanceChange(before=before, after=before + signed)
+        return QuotaChange(
+            before=before,
+            after=before + signed,
+            had_quota=quota.granted_amount is not None,
+            was_blocked=_quota_view(ledger, quota).is_blocked,
+            is_blocked=before + signed <= 0,
+        )
 
 
 def grant_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: str, key: str | None = None) -> GrantView:

@@ -47,10 +47,12 @@ class CostWish:
 
     def resolve(self, ledger: Ledger) -> CostFilter:
         """Turn the wish into business days; runs in a worker thread."""
+        from billing_console.services.catalogue import provider_called
         from billing_console.services.costs import CostFilter
 
+        provider = self.provider_id and provider_called(ledger, self.provider_id)
         start, end = self._days(clock.day_of(ledger.clock(), ledger.timezone))
-        return CostFilter(start, end, self.provider_id, self.model_id, self.usage_type)
+        return CostFilter(start, end, provider, self.model_id, self.usage_type)
 
     def _days(self, today: date) -> tuple[date, date]:
         if self.period == CUSTOM:

@@ -95,9 +95,9 @@ def in_turn(field: Widget, event: events.Key) -> bool:
         assert isinstance(screen, FormDialog) and isinstance(row, FieldRow)
         screen.enter(row)
     elif event.key in ("down", "tab"):
-        screen.focus_next()
+        screen.focus_next("FieldInput, Choice")
     elif event.key in ("up", "shift+tab"):
-        screen.focus_previous()
+        screen.focus_previous("FieldInput, Choice")
     else:
         return False
     event.prevent_default().stop()
@@ -312,6 +312,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
     """Idempotency key, made when the form opens: however often it is submitted, it happens once."""
 
     _writing = False
+    _left: Widget | None = None
     _values: dict[str, Any]
 
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:
@@ -345,7 +346,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
 
     def accept(self, values: dict[str, Any]) -> None:
         """Ask for the preview; the page follows."""
-        self._values = values
+        self._values, self._left = values, self.focused
         ask(self, self.preview(values), self._show_page, self.refused, group="preview")
 
     def _show_page(self, changes: Sequence[Change]) -> None:
@@ -365,7 +366,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
         if confirm:
             self.set_focus(page)
         else:
-            self.rows[-1].focus_field()
+            self.set_focus(self._left)
 
     def action_confirm(self) -> None:
         """Write, once; a second `y` while it is being written does nothing."""

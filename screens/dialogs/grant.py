@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.widgets import Input
@@ -63,7 +64,12 @@ class GrantDialog(MoneyForm["GrantView"]):
         def work(ledger: Ledger) -> Sequence[Change]:
             from billing_console.services.quotas import preview_grant
 
-            return (balance(_("Remaining quota"), preview_grant(ledger, user_id, amount, revoke=revoke), ledger),)
+            change = preview_grant(ledger, user_id, amount, revoke=revoke)
+            remaining = balance(_("Remaining quota"), change, ledger)
+            if not change.had_quota:
+                remaining = replace(remaining, before=_("no quota"))
+            next_call = Change(_("Next call"), _passes(change.was_blocked), _passes(change.is_blocked))
+            return (remaining, next_call)
 
         return work
 
@@ -79,6 +85,10 @@ class GrantDialog(MoneyForm["GrantView"]):
             return change(ledger, user_id, amount, reference=reference, key=key)
 
         return work
+
+
+def _passes(is_blocked: bool) -> str:
+    return "■ " + _("refused") if is_blocked else _("allowed")
 
 
 def _user(text: str) -> str:

@@ -35,11 +35,12 @@ class RechargeDialog(MoneyForm["RechargeView"]):
 
     def question(self, values: dict[str, Any]) -> str:
         """Say what will be done to whom."""
-        return _("Recharge the pool of %(provider)s by %(amount)s, reference “%(reference)s”?") % {
+        question = _("Recharge the pool of %(provider)s by %(amount)s, reference “%(reference)s”?") % {
             "provider": self.provider_name,
             "amount": money.shown_exact(values["amount"], symbol=self.console.symbol),
             "reference": values["reference"],
         }
+        return question + " " + _("Note: %(note)s") % {"note": values["note"]} if values["note"] else question
 
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:
         """Compute the available balance before and after."""

@@ -47,10 +47,12 @@ class UsageWish:
 
     def resolve(self, ledger: Ledger) -> UsageFilter:
         """Turn the wish into a filter of instants; runs in a worker thread."""
+        from billing_console.services.catalogue import provider_called
         from billing_console.services.usage import UsageFilter
 
+        provider = self.provider_id and provider_called(ledger, self.provider_id)
         start = self.start if self.period == CUSTOM else _begin(self.period, ledger.clock(), ledger.timezone)
-        return UsageFilter(self.user_id, self.provider_id, self.model_id, self.usage_type, self.status, start, self.end)
+        return UsageFilter(self.user_id, provider, self.model_id, self.usage_type, self.status, start, self.end)
 
     def text(self, zone: tzinfo | None) -> str:
         """Describe the wish for the filter line."""

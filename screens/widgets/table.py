@@ -211,8 +211,13 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self.post_message(DataTable.RowHighlighted(self, row, next(iter(self.rows)))) if drawn else None
 
     def _fit(self, drawn: dict[str, tuple[Text, ...]]) -> tuple[tuple[Column[Item], int], ...]:
-        """Choose the columns and widths that fit: required ones first, then by priority, then widen to content."""
-        now = {column.key: width for column, width in self._layout}
+        """Choose columns and widths; they stay as wide as they are, unless a column comes back if they do not."""
+        steady = self._fitted(drawn, {column.key: width for column, width in self._layout})
+        fresh = self._fitted(drawn, {})
+        return fresh if len(fresh) > len(steady) else steady
+
+    def _fitted(self, drawn: dict[str, tuple[Text, ...]], now: dict[str, int]) -> tuple[tuple[Column[Item], int], ...]:
+        """Fit required columns first, then others by priority, then widen to content, no less wide than `now`."""
         natural = {}
         for index, column in enumerate(self.all_columns):
             title = Text(self._title(column)).cell_len
