@@ -162,8 +162,12 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     # The cycle
 
     def _poll(self) -> None:
-        """Load again unless the last question is still running or a dialog covers the tab."""
-        if self._awake and not self._busy and self.screen is self.app.screen:
+        """Load again unless a dialog covers the tab; say so when the last question is still waiting for its answer."""
+        if not self._awake or self.screen is not self.app.screen:
+            return
+        if self._busy:
+            self._write(".pane-age", _("waiting for the database…"))
+        else:
             self.load()
 
     def _loaded(self, asked: bool, data: Data) -> None:

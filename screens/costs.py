@@ -11,7 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from billing_console import clock, money
+from billing_console import clock, money, wire
 from billing_console.i18n import N_, _, ngettext
 from screens import words
 from screens.base import DataPane
@@ -117,7 +117,7 @@ class CostStatisticsView(DataPane[Costs]):
                 "totalUsage",
                 N_("Total usage"),
                 lambda row: words.number(row.total_usage),
-                lambda row: row.total_usage,
+                lambda row: wire.number(row.total_usage),
                 2,
                 right=True,
             ),
@@ -166,7 +166,8 @@ class CostStatisticsView(DataPane[Costs]):
         """Draw the trend, the rows and the totals."""
         self.query_one(TrendChart).show(data.days, self.console.symbol)
         self.query_one("#costs-table", RecordTable).show(data.rows)
-        totals, days = data.totals, max(len(data.days), 1)
+        today = self.console.now().date()
+        totals, days = data.totals, max(sum(day <= today for day, _cost in data.days), 1)
         parts = [
             _("Total %(amount)s") % {"amount": money.shown(totals.total_cost, symbol=self.console.symbol)},
             _("%(amount)s a day") % {"amount": money.shown(totals.total_cost / days, symbol=self.console.symbol)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
@@ -107,6 +108,22 @@ async def test_a_read_only_console_offers_nothing_that_writes(short: Ledger, sql
             assert len(keys.app.screen_stack) == 1
         await keys.press("5", "space")
         assert len(keys.app.screen_stack) == 1
+
+
+async def test_a_locked_database_is_said_at_once_and_forgotten_once_it_answers(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    async with console(sqlite_url, refresh_seconds=0.05) as keys:
+        await keys.press("3")
+        other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        await keys.until(lambda: "waiting for the database" in keys.screen)
+        assert "openai" in keys.screen
+        other.execute("ROLLBACK")
+        await keys.until(lambda: "waiting for the database" not in keys.screen)
+        assert "live, changed" in keys.screen
+        other.close()
 
 
 class Watched(BillingConsoleApp):

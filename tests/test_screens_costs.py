@@ -97,3 +97,10 @@ async def test_the_chart_can_make_room_for_the_table(spent: Ledger, sqlite_url: 
         await keys.press("t")
         assert sum("openai" in line for line in keys.lines) > before
         assert not keys.app.query_one(TrendChart).display
+
+
+async def test_the_average_counts_no_day_to_come(spent: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("2")
+        await field(keys, start=days_ago(spent, 1), end=days_ago(spent, -300))
+        assert "Total ¥2.50 · ¥1.25 a day" in keys.screen

@@ -177,6 +177,16 @@ async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger,
             assert words in keys.screen
 
 
+async def test_details_count_in_what_the_type_is_measured_in(busy: Ledger, sqlite_url: str) -> None:
+    price(busy, model_id="dall-e", usage_type=UsageType.IMAGE_GENERATION, unit=None, input_price=Decimal(2))
+    call = usage(model_id="dall-e", usage_type=UsageType.IMAGE_GENERATION, quantity=Decimal(3), input_tokens=0)
+    call.output_tokens, call.created_at = 0, NOON + timedelta(days=1)
+    record_usage(busy, [call])
+    async with console(sqlite_url) as keys:
+        await keys.press("enter")
+        assert "3  images  ×" in keys.screen
+
+
 async def test_an_unpriced_call_says_how_to_price_it(busy: Ledger, sqlite_url: str) -> None:
     async with console(sqlite_url) as keys:
         await keys.press("j", "enter")

@@ -24,9 +24,16 @@ KINDS = {
     "input": N_("input tokens"),
     "cached_input": N_("cached input tokens"),
     "output": N_("output tokens"),
-    "quantity": N_("quantity"),
 }
-"""The parts a cost is made of, for people."""
+"""The parts a cost in tokens is made of, for people."""
+
+MEASURES = {
+    UsageType.IMAGE_GENERATION: N_("images"),
+    UsageType.AUDIO_TTS: N_("characters"),
+    UsageType.AUDIO_STT: N_("seconds"),
+    UsageType.VIDEO_GENERATION: N_("seconds"),
+}
+"""What the quantity of a type counts."""
 
 
 class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
@@ -102,7 +109,8 @@ class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
         amounts = self._alike([*(line.amount for line in lines), answer.row.cost_amount])
         for line, price, amount in zip(lines, prices, amounts, strict=False):
             per = f"× {price} / {_(words.UNITS[line.unit])}"
-            yield f"{line.count.normalize():,f}", _(KINDS[line.kind]), per, f"= {amount}"
+            counted = KINDS.get(line.kind) or MEASURES.get(answer.row.usage_type) or N_("quantity")
+            yield f"{line.count.normalize():,f}", _(counted), per, f"= {amount}"
         yield "", _("Cost"), "", f"= {amounts[-1]}"
 
     def _alike(self, values: list[Decimal]) -> list[str]:

@@ -55,5 +55,6 @@ class TrendChart(PlotextPlot, can_focus=False):
         )
         step = max(1, -(-len(numbers) * TICK_WIDTH // max(self.size.width, TICK_WIDTH)))
         ticks = numbers[::-1][::step][::-1]
-        plt.xticks(ticks, [f"{self._days[int(number)][0]:%m-%d}" for number in ticks])
+        spelling = "%m-%d" if self._days[0][0].year == self._days[-1][0].year else "%y-%m-%d"
+        plt.xticks(ticks, [f"{self._days[int(number)][0]:{spelling}}" for number in ticks])
         self.refresh()
