@@ -180,12 +180,12 @@ def price_rows(ledger: Ledger) -> list[PriceRow]:
         upcoming = versions[at - 1] if at > 0 else None
         rows.append(PriceRow(provider_id, versions[0].provider_name, model_id, usage_type, price, upcoming))
     priced = {(row.provider_id, row.model_id, row.usage_type) for row in rows}
+    known = {(provider_id, model_id) for provider_id, model_id, _kind in priced}
     called = usage_types_seen(ledger)
     for model in list_models(ledger):
         pair = model.provider_id, model.model_id
-        known = any(one[:2] == pair for one in priced)
         unpriced = [kind for kind in UsageType if (*pair, kind) in called and (*pair, kind) not in priced]
-        kinds: list[UsageType | None] = [*unpriced] or ([] if known else [None])
+        kinds: list[UsageType | None] = [*unpriced] or ([] if pair in known else [None])
         for kind in kinds:
             rows.append(PriceRow(model.provider_id, model.provider_name, model.model_id, kind, None, None))
     return sorted(rows, key=lambda row: (row.provider_name.casefold(), row.provider_id, row.model_id))
