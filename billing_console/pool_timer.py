@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,9 @@ class PoolTimer:
 
     def __init__(self, ledger: Ledger, interval: timedelta, report: Callable[[BillingError | None], None]) -> None:
         """Keep what to check and whom to tell; `report` is called in the scheduler's thread, None means all is well."""
-        self._ledger = ledger
+        from billing_console.services.identity import system
+
+        self._ledger = replace(ledger, actor=system("scheduler"))
         self._interval = interval
         self._report = report
         self._scheduler: BackgroundScheduler | None = None

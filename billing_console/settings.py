@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from billing_console.clock import zone
 from billing_console.errors import InvalidInput, Unavailable
 from billing_console.i18n import N_, _
-from billing_console.settings_file import CONFIG_VARIABLE, PREFIX, find_file, read_file
+from billing_console.settings_file import CONFIG_VARIABLE, PREFIX, SHARED_ACCOUNTS, find_file, read_file
 from billing_console.text import clean, one_line
 
 
@@ -113,7 +113,7 @@ def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Set
 
 def _refuse_unknown(path: Path, values: Mapping[str, Any]) -> None:
     for key in values:
-        if key not in Settings.model_fields:
+        if key not in Settings.model_fields and key != SHARED_ACCOUNTS:
             raise Unavailable(
                 _("%(file)s: there is no setting “%(key)s”.") % {"file": path, "key": one_line(key)}, _nearest(key)
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,9 @@ from billing_console.i18n import LANGUAGES, _
 
 PREFIX = "BILLING_CONSOLE_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+SHARED_ACCOUNTS = "shared_accounts"
+"""The accounts that several people share, each named by a forced command; no variable and no option can set it."""
+
 SYSTEM_FILE = Path("/etc/billing-console/config.toml")
 """Read when the user has no file of their own."""
 
@@ -43,6 +47,23 @@ def read_file(path: Path) -> dict[str, Any]:
             _("The settings file %(file)s is not valid TOML: %(reason)s.") % {"file": path, "reason": error},
             _('A line looks like: database_url = "sqlite:////path/to/billing.db"'),
         ) from None
+
+
+def may_act_as_others(account: str, config: Path | None) -> bool:
+    """Tell whether an account may use `--as`: only a settings file that root alone can write can say so."""
+    path = find_file(config)
+    if path is None or not _is_roots(path):
+        return False
+    allowed = read_file(path).get(SHARED_ACCOUNTS, [])
+    return isinstance(allowed, list) and account in allowed
+
+
+def _is_roots(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def chosen_language(lang: str | None, config: Path | None) -> str | None:

@@ -12,8 +12,13 @@ from billing_console.money import plain
 
 if TYPE_CHECKING:
     from billing_console.services.alerts import AlertView
+    from billing_console.services.approvals import ApprovalView
+    from billing_console.services.audit import AuditView
+    from billing_console.services.audit_verify import AuditFinding
     from billing_console.services.costs import CostRow
+    from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
+    from billing_console.services.operators import OperatorView
     from billing_console.services.pools import PoolView
     from billing_console.services.prices import PricesAdded, PriceView
     from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
@@ -145,6 +150,61 @@ RECHARGE: Fields[RechargeView] = {
     "reversedById": lambda entry: entry.reversed_by_id,
     "operator": lambda entry: entry.operator,
     "createdAt": lambda entry: entry.created_at,
+}
+
+APPROVAL: Fields[ApprovalView] = {
+    "requestId": lambda request: request.id,
+    "kind": lambda request: request.kind,
+    "subject": lambda request: request.subject,
+    "amount": lambda request: request.amount,
+    "reference": lambda request: request.reference,
+    "note": lambda request: request.note,
+    "idempotencyKey": lambda request: request.idempotency_key,
+    "reversesId": lambda request: request.reverses_id,
+    "operator": lambda request: request.operator,
+    "createdAt": lambda request: request.created_at,
+    "expiresAt": lambda request: request.expires_at,
+    "state": lambda request: request.state,
+    "decidedBy": lambda request: request.decided_by,
+    "decidedAt": lambda request: request.decided_at,
+    "reason": lambda request: request.reason,
+}
+
+OPERATOR: Fields[OperatorView] = {
+    "name": lambda operator: operator.name,
+    "uid": lambda operator: operator.uid,
+    "role": lambda operator: operator.role,
+    "addedBy": lambda operator: operator.added_by,
+    "addedAt": lambda operator: operator.added_at,
+}
+
+LIMIT: Fields[LimitView] = {
+    "name": lambda limit: limit.name,
+    "amount": lambda limit: limit.amount,
+}
+
+AUDIT: Fields[AuditView] = {
+    "id": lambda entry: entry.id,
+    "createdAt": lambda entry: entry.created_at,
+    "operator": lambda entry: entry.operator,
+    "uid": lambda entry: entry.uid,
+    "account": lambda entry: entry.account,
+    "action": lambda entry: entry.action,
+    "target": lambda entry: entry.target,
+    "outcome": lambda entry: entry.outcome,
+    "reason": lambda entry: entry.reason,
+    "before": lambda entry: entry.before,
+    "after": lambda entry: entry.after,
+    "loginUid": lambda entry: entry.login_uid,
+    "tty": lambda entry: entry.tty,
+    "sshClient": lambda entry: entry.ssh_client,
+    "host": lambda entry: entry.host,
+    "hash": lambda entry: entry.hash,
+}
+
+AUDIT_FINDING: Fields[AuditFinding] = {
+    "where": lambda finding: finding.where,
+    "problem": lambda finding: finding.problem,
 }
 
 ALERT: Fields[AlertView] = {

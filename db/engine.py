@@ -37,6 +37,7 @@ class Database:
         """
         self.url = url
         self.read_only = read_only
+        self.timeout = timeout
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url, read_only, create, timeout, durable) if self.is_sqlite else _postgresql(url, timeout)
         self._reading = self.engine.execution_options(**_reading_options(self.is_sqlite))
@@ -60,6 +61,18 @@ class Database:
         with writing.connect() as connection, connection.begin(), Session(bind=connection) as session:
             yield session
             session.flush()
+
+    @contextmanager
+    def for_writing(self) -> Iterator[Database]:
+        """Yield this database, or where it is open for reading only, the same one opened for writing meanwhile."""
+        if not self.read_only:
+            yield self
+            return
+        writable = Database(self.url, timeout=self.timeout)
+        try:
+            yield writable
+        finally:
+            writable.close()
 
     def close(self) -> None:
         """Close every pooled connection."""

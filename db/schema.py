@@ -13,7 +13,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Text, Uniqu
 from sqlmodel import BigInteger, Column, Field, Integer, SQLModel
 
 from db.types import Money, Percent, Quantity
-from db.values import AlertLevel, AlertType, CallStatus, PriceUnit, UsageType
+from db.values import AlertLevel, AlertType, ApprovalKind, CallStatus, LimitName, Outcome, PriceUnit, Role, UsageType
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 """A 64-bit key that is SQLite's rowid there."""
@@ -168,7 +168,8 @@ class ResourcePool(SQLModel, table=True):
     """The prepaid balance at a provider; the row exists for every provider so that its use is counted from the start.
 
     `opened_at` is NULL while the provider has no pool. `suspended_at` is written by the pool check alone and suspends
-    all models of the provider.
+    all models of the provider. The check columns hold the amounts negated; a trigger writes them, so that a damaged
+    amount is seen when it is read.
     """
 
     __tablename__ = "resource_pools"
@@ -178,6 +179,8 @@ class ResourcePool(SQLModel, table=True):
     opened_at: datetime | None = None
     total_balance: Decimal = Field(default=Decimal(0), sa_type=Money)
     used_amount: Decimal = Field(default=Decimal(0), sa_type=Money)
+    total_check: Decimal | None = Field(default=None, sa_type=Money)
+    used_check: Decimal | None = Field(default=None, sa_type=Money)
     low_threshold: Decimal | None = Field(default=None, sa_type=Percent)
     suspended_at: datetime | None = None
     last_recharge_at: datetime | None = None
@@ -195,6 +198,7 @@ class Recharge(SQLModel, table=True):
         UniqueConstraint("reverses_id", name="uq_recharges_reverses"),
         CheckConstraint("(amount > 0) = (reverses_id IS NULL) AND amount <> 0", name="ck_recharges_sign"),
         Index("ix_recharges_provider", "provider_id", "id"),
+        Index("ix_recharges_operator", "operator", "created_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
@@ -242,7 +246,7 @@ class BalanceAlert(SQLModel, table=True):
 class UserQuota(SQLModel, table=True):
     """What a user may spend; the row exists for every user seen so that use is counted from the start.
 
-    `granted_amount` is NULL while the user has no quota.
+    `granted_amount` is NULL while the user has no quota. The check columns are those of `ResourcePool`.
     """
 
     __tablename__ = "user_quotas"
@@ -250,6 +254,8 @@ class UserQuota(SQLModel, table=True):
     user_id: str = Field(primary_key=True, sa_type=Text)
     granted_amount: Decimal | None = Field(default=None, sa_type=Money)
     used_amount: Decimal = Field(default=Decimal(0), sa_type=Money)
+    granted_check: Decimal | None = Field(default=None, sa_type=Money)
+    used_check: Decimal | None = Field(default=None, sa_type=Money)
     created_at: datetime
     updated_at: datetime
 
@@ -263,6 +269,7 @@ class QuotaGrant(SQLModel, table=True):
         UniqueConstraint("idempotency_key", name="uq_quota_grants_key"),
         CheckConstraint("amount <> 0", name="ck_quota_grants_sign"),
         Index("ix_quota_grants_user", "user_id", "id"),
+        Index("ix_quota_grants_operator", "operator", "created_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
@@ -274,3 +281,93 @@ class QuotaGrant(SQLModel, table=True):
     remaining_after: Decimal = Field(sa_type=Money)
     operator: str = Field(sa_type=Text)
     created_at: datetime
+
+
+class Operator(SQLModel, table=True):
+    """A person who may work with the ledger; `uid` is NULL for a name that only a forced command gives (`--as`)."""
+
+    __tablename__ = "operators"
+    __table_args__ = (CheckConstraint(one_of("role", Role), name="ck_operators_role"),)
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    uid: int | None = Field(default=None, sa_type=BigInteger)
+    role: str = Field(sa_type=Text)
+    added_by: str = Field(sa_type=Text)
+    added_at: datetime
+
+
+class Limit(SQLModel, table=True):
+    """A ceiling on money operations, in yuan; one without a row is off."""
+
+    __tablename__ = "limits"
+    __table_args__ = (
+        CheckConstraint(one_of("name", LimitName), name="ck_limits_name"),
+        CheckConstraint("amount > 0", name="ck_limits_amount"),
+    )
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    amount: Decimal = Field(sa_type=Money)
+
+
+class ApprovalRequest(SQLModel, table=True):
+    """A money operation that waits for a second person; append-only. `subject` is the provider or the user."""
+
+    __tablename__ = "approval_requests"
+    __table_args__ = (
+        UniqueConstraint("idempotency_key", name="uq_approval_requests_key"),
+        CheckConstraint(one_of("kind", ApprovalKind), name="ck_approval_requests_kind"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    kind: str = Field(sa_type=Text)
+    subject: str = Field(sa_type=Text)
+    amount: Decimal = Field(sa_type=Money)
+    reference: str = Field(sa_type=Text)
+    note: str = Field(default="", sa_type=Text)
+    idempotency_key: str = Field(sa_type=Text)
+    reverses_id: int | None = Field(default=None, sa_type=BigInteger)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+    expires_at: datetime
+
+
+class ApprovalDecision(SQLModel, table=True):
+    """What became of a request, once; append-only."""
+
+    __tablename__ = "approval_decisions"
+    __table_args__ = (ForeignKeyConstraint(["request_id"], ["approval_requests.id"]),)
+
+    request_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    approved: bool
+    reason: str = Field(default="", sa_type=Text)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class AuditEntry(SQLModel, table=True):
+    """One change or refusal, chained to the one before it by `hash`; append-only, ids without gaps.
+
+    `operator` and `uid` are who did it; `login_uid`, `tty`, `ssh_client` and `host` are what the process claims.
+    """
+
+    __tablename__ = "audit_log"
+    __table_args__ = (CheckConstraint(one_of("outcome", Outcome), name="ck_audit_log_outcome"),)
+
+    id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    created_at: datetime
+    operator: str = Field(sa_type=Text)
+    uid: int = Field(sa_type=BigInteger)
+    account: str = Field(sa_type=Text)
+    login_uid: int | None = Field(default=None, sa_type=BigInteger)
+    tty: str | None = Field(default=None, sa_type=Text)
+    ssh_client: str | None = Field(default=None, sa_type=Text)
+    host: str = Field(sa_type=Text)
+    action: str = Field(sa_type=Text)
+    target: str = Field(sa_type=Text)
+    outcome: str = Field(sa_type=Text)
+    reason: str = Field(default="", sa_type=Text)
+    before: str | None = Field(default=None, sa_type=Text)
+    after: str | None = Field(default=None, sa_type=Text)
+    proof: str | None = Field(default=None, sa_type=Text)
+    previous_hash: str = Field(sa_type=Text)
+    hash: str = Field(sa_type=Text)

@@ -35,3 +35,8 @@ def add_to(
     changes = {name: table.c[name] + statement.excluded[name] for name in sums}
     changes |= {name: statement.excluded[name] for name in sets}
     return statement.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+def row_of(row: SQLModel) -> dict[str, Any]:
+    """Return a row that was written or read as a mapping by column name."""
+    return {column.name: getattr(row, column.name) for column in table_of(type(row)).columns}

@@ -60,3 +60,35 @@ class ModelStatus(StrEnum):
     ENABLED = "enabled"
     DISABLED = "disabled"
     INSUFFICIENT_FUNDS = "insufficient_funds"
+
+
+class Role(StrEnum):
+    """What an operator may do: read; also recharge, grant and toggle; also set prices, limits and operators."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class LimitName(StrEnum):
+    """The ceilings an admin may set, each off until then; amounts in yuan."""
+
+    PER_OPERATION = "per_operation"
+    PER_OPERATOR_DAY = "per_operator_day"
+    PER_POOL_DAY = "per_pool_day"
+    APPROVAL_ABOVE = "approval_above"
+
+
+class ApprovalKind(StrEnum):
+    """What a second person is asked to approve."""
+
+    RECHARGE = "recharge"
+    REVERSAL = "reversal"
+    GRANT = "grant"
+
+
+class Outcome(StrEnum):
+    """How an audited attempt ended."""
+
+    DONE = "done"
+    REFUSED = "refused"

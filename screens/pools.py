@@ -18,6 +18,7 @@ from db.values import BalanceStatus
 from screens import words
 from screens.base import DataPane
 from screens.console import ask
+from screens.waiting import said_waiting
 from screens.widgets.banner import AlertBanner
 from screens.widgets.bar import bar
 from screens.widgets.table import Column, RecordTable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from billing_console.errors import BillingError
+    from billing_console.services.approvals import ApprovalView
     from billing_console.services.check import CheckReport
     from billing_console.services.ledger import Ledger
     from billing_console.services.pools import PoolView
@@ -144,8 +146,8 @@ class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):
         if self.current is not None:
             self.app.push_screen(RechargeDialog(self.current.provider_id, self.current.provider_name), self._recharged)
 
-    def _recharged(self, entry: RechargeView | None) -> None:
-        if entry is None:
+    def _recharged(self, entry: RechargeView | ApprovalView | None) -> None:
+        if entry is None or said_waiting(entry, self.app):
             return
         self._changed()
         said = _("%(provider)s recharged by %(amount)s: %(before)s → %(after)s (recharge %(id)d)") % {

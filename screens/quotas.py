@@ -15,10 +15,12 @@ from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line
 from screens import words
 from screens.search import SearchPane
+from screens.waiting import said_waiting
 from screens.widgets.bar import bar
 from screens.widgets.table import Column, RecordTable
 
 if TYPE_CHECKING:
+    from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
     from billing_console.services.quotas import GrantView, QuotaView
 
@@ -142,8 +144,8 @@ class UserQuotaManagement(SearchPane["tuple[QuotaView, ...]"]):
         user = self.current.user_id if self.current and self.has_class("-filled") else ""
         self.app.push_screen(GrantDialog(user, revoke=revoke), self._done)
 
-    def _done(self, grant: GrantView | None) -> None:
-        if grant is None:
+    def _done(self, grant: GrantView | ApprovalView | None) -> None:
+        if grant is None or said_waiting(grant, self.app):
             return
         self.load(asked=True)
         text = N_("%(amount)s granted to %(user)s: %(before)s → %(after)s (grant %(id)d)")

@@ -18,7 +18,7 @@ os.environ["LANG"] = "C.UTF-8"
 
 from billing_console import i18n  # noqa: E402
 from billing_console.services.ledger import Ledger, open_ledger  # noqa: E402
-from billing_console.services.setup import init  # noqa: E402
+from tests.factories import TESTER, set_up  # noqa: E402
 from tests.postgres_server import Server, running  # noqa: E402
 
 
@@ -44,7 +44,7 @@ def postgres_server() -> Iterator[Server]:
 def migrated_database(postgres_server: Server) -> Iterator[str]:
     """The name of a PostgreSQL database with an empty ledger, which is only ever copied: migrating is slow."""
     with _database(postgres_server, "template0") as name:
-        init(postgres_server.url(name))
+        set_up(postgres_server.url(name))
         yield name
 
 
@@ -81,7 +81,7 @@ def _database(server: Server, template: str) -> Iterator[str]:
 def sqlite_url(tmp_path: Path) -> str:
     """An SQLite file with an empty ledger."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    init(url)
+    set_up(url)
     return url
 
 
@@ -101,7 +101,7 @@ def opened() -> Iterator[OpenLedger]:
     ledgers = []
 
     def open_one(url: str, **options: object) -> Ledger:
-        ledgers.append(open_ledger(url, operator="tester", **options))  # type: ignore[arg-type]
+        ledgers.append(open_ledger(url, actor=TESTER, **options))  # type: ignore[arg-type]
         return ledgers[-1]
 
     yield open_one

@@ -7,28 +7,50 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 
-from billing_console.services.ledger import Ledger
+from billing_console.services.approvals import ApprovalView
+from billing_console.services.identity import Kind, this_person
+from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.metering import NewUsage, RecordResult, record_usage
+from billing_console.services.operators import add_operator
 from billing_console.services.pools import PoolView, open_pool
 from billing_console.services.prices import NewPrice, PriceView, set_price
-from billing_console.services.recharges import RechargeView, recharge
-from db.values import PriceUnit, UsageType
+from billing_console.services.recharges import RechargeView, recharge, reverse_recharge
+from billing_console.services.setup import init
+from db.values import PriceUnit, Role, UsageType
 
 NOON = datetime(2026, 3, 10, 4, 0, tzinfo=UTC)
 """Noon of a business day in Asia/Shanghai."""
 
+TESTER = replace(this_person(), name="tester", kind=Kind.FORCED)
+"""Who the tests are: the first admin of every ledger they make."""
+
 NANO = Decimal("0.000000001")
 
+Booked = TypeVar("Booked")
 _numbers: Iterator[int] = itertools.count(1)
 
 
 def at(ledger: Ledger, instant: datetime) -> Ledger:
     """The same ledger, at another time."""
     return replace(ledger, clock=lambda: instant)
+
+
+def set_up(url: str, **options: Any) -> None:
+    """An empty ledger whose admins are the account that runs the tests, who founded it, and the tester."""
+    init(url, **options)
+    ledger = open_ledger(url)
+    add_operator(ledger, TESTER.name, Role.ADMIN)
+    ledger.close()
+
+
+def acting(ledger: Ledger, name: str, role: Role = Role.ADMIN) -> Ledger:
+    """The same ledger, in the hands of somebody else, who is made known with this role."""
+    add_operator(ledger, name, role)
+    return replace(ledger, actor=replace(TESTER, name=name), role=role)
 
 
 def usage(**changes: Any) -> NewUsage:
@@ -75,7 +97,18 @@ def pool(ledger: Ledger, provider_id: str = "openai", amount: str | None = None,
 
 def pay(ledger: Ledger, amount: str, provider_id: str = "openai", **options: Any) -> RechargeView:
     """A recharge of an existing provider."""
-    return recharge(ledger, provider_id, Decimal(amount), **{"reference": "bank 1"} | options)
+    return booked(recharge(ledger, provider_id, Decimal(amount), **{"reference": "bank 1"} | options))
+
+
+def take_back(ledger: Ledger, recharge_id: int, reason: str = "wrong pool") -> RechargeView:
+    """A reversal."""
+    return booked(reverse_recharge(ledger, recharge_id, reason=reason))
+
+
+def booked(result: Booked | ApprovalView) -> Booked:
+    """What was booked at once, where nothing had to be approved."""
+    assert not isinstance(result, ApprovalView)
+    return result
 
 
 def stored(instant: datetime, ledger: Ledger) -> str | datetime:

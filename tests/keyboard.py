@@ -14,6 +14,7 @@ from textual.widgets._toast import Toast
 from billing_console.app import BillingConsoleApp
 from billing_console.services.ledger import open_ledger
 from billing_console.terminal import ConsoleOptions
+from tests.factories import TESTER
 
 PATIENCE_SECONDS = 30
 """How long a test waits for what must come at some time."""
@@ -94,7 +95,7 @@ async def console(
 ) -> AsyncIterator[Keyboard]:
     """The console on a ledger, open and at rest."""
     options = ConsoleOptions(
-        lambda: open_ledger(url, read_only=read_only, operator="tester"),
+        lambda: open_ledger(url, read_only=read_only, actor=TESTER),
         "a ledger",
         read_only=read_only,
         refresh_seconds=refresh_seconds,

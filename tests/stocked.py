@@ -12,7 +12,7 @@ from billing_console.services.metering import NewUsage, record_usage
 from billing_console.services.models import set_model_enabled
 from billing_console.services.quotas import grant_quota
 from db.values import CallStatus, PriceUnit, UsageType
-from tests.factories import at, pay, pool, price, usage
+from tests.factories import TESTER, at, pay, pool, price, usage
 
 NOW = datetime(2026, 3, 10, 7, 30, 15, tzinfo=UTC)
 """15:30:15 of a Tuesday in Asia/Shanghai."""
@@ -86,4 +86,4 @@ def _call(number: int) -> NewUsage:
 
 def open_stocked(url: str) -> Ledger:
     """Open a ledger whose clock stands still."""
-    return replace(open_ledger(url, operator="tester"), clock=lambda: NOW)
+    return replace(open_ledger(url, actor=TESTER), clock=lambda: NOW)

@@ -29,11 +29,10 @@ from billing_console.services.metering import record_usage
 from billing_console.services.pools import open_pool
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import settle
-from billing_console.services.setup import init
 from billing_console.services.usage import UsageFilter, usage_totals
 from db.values import CallStatus, UsageType
 from tests.conftest import OpenLedger
-from tests.factories import NOON, at, gateway_insert, spend, usage
+from tests.factories import NOON, at, gateway_insert, set_up, spend, usage
 
 MICRO = timedelta(microseconds=1)
 EVER = CostFilter(date.min, date.max)
@@ -66,7 +65,7 @@ ZONES = {
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_day_of_any_length_has_its_own_records_only(zone: str, tmp_path: Path, opened: OpenLedger) -> None:
     url = f"sqlite:///{tmp_path / 'zone.db'}"
-    init(url, timezone=zone)
+    set_up(url, timezone=zone)
     ledger = opened(url)
     tz = ZoneInfo(zone)
     expected: dict[date, Decimal] = defaultdict(Decimal)

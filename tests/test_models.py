@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from billing_console.errors import NotFound, Refused
@@ -12,7 +10,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.models import get_model, set_model_enabled
 from billing_console.services.pools import get_pool
 from db.values import ModelStatus
-from tests.factories import NOON, at, execute, pay, pool, price, spend
+from tests.factories import NOON, acting, at, execute, pay, pool, price, spend
 
 
 def standing(ledger: Ledger, model_id: str = "gpt-4o") -> ModelStatus:
@@ -73,7 +71,7 @@ def test_disabled_while_suspended_it_stays_so_with_the_money(ledger: Ledger) -> 
 def test_disabling_twice_keeps_who_and_why_of_the_first(ledger: Ledger) -> None:
     price(ledger)
     set_model_enabled(at(ledger, NOON), "openai", "gpt-4o", False, reason="first")
-    set_model_enabled(replace(ledger, operator="other"), "openai", "gpt-4o", False, reason="second")
+    set_model_enabled(acting(ledger, "other"), "openai", "gpt-4o", False, reason="second")
     model = get_model(ledger, "openai", "gpt-4o")
     assert (model.disabled_at, model.disabled_by, model.disabled_reason) == (NOON, "tester", "first")
 

@@ -18,7 +18,7 @@ from billing_console.services.pools import get_pool
 from billing_console.services.setup import init
 from db.engine import parse_url
 from tests.conftest import OpenLedger
-from tests.factories import execute, pool
+from tests.factories import execute, pool, set_up
 from tests.postgres_server import Server, open_to_everyone
 from tests.test_setup import path_of, refused
 
@@ -50,7 +50,7 @@ def reachable() -> Iterator[Path]:
 def somebody_elses(reachable: Path, opened: OpenLedger) -> str:
     """A ledger that everybody may read, and opened once, so that everything is imported."""
     url = f"sqlite:///{reachable / 'ledger.db'}"
-    init(url)
+    set_up(url)
     pool(opened(url), amount="5")
     (reachable / "ledger.db").chmod(0o444)
     return url

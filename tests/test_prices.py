@@ -20,7 +20,7 @@ from billing_console.services.metering import record_usage
 from billing_console.services.prices import UNITS, NewPrice, PriceView, add_prices, cost_lines, cost_of, list_prices
 from billing_console.services.usage import UsageFilter, usage_details, usage_page
 from db.values import PriceUnit, UsageType
-from tests.factories import NANO, NOON, at, everything, price, query, usage
+from tests.factories import NANO, NOON, acting, at, everything, price, query, usage
 
 TEXT, IMAGE, TTS, STT, VIDEO = UsageType
 MICRO = timedelta(microseconds=1)
@@ -146,7 +146,7 @@ def test_a_price_registers_its_model_and_holds_from_now(ledger: Ledger) -> None:
 def test_the_same_price_twice_changes_nothing(ledger: Ledger) -> None:
     first = price(ledger, effective_from=NOON)
     before = everything(ledger)
-    assert price(replace(ledger, operator="other"), effective_from=NOON, input_price=Decimal("10.00")) == first
+    assert price(acting(ledger, "other"), effective_from=NOON, input_price=Decimal("10.00")) == first
     assert everything(ledger) == before
 
 

@@ -24,11 +24,11 @@ from billing_console.services.quotas import (
     revoke_quota,
 )
 from billing_console.services.reconcile import reconcile
-from tests.factories import NANO, NOON, at, everything, query, spend
+from tests.factories import NANO, NOON, acting, at, booked, everything, query, spend
 
 
 def grant(ledger: Ledger, amount: str | Decimal, user_id: str = "alice", **options: Any) -> GrantView:
-    return grant_quota(ledger, user_id, Decimal(amount), **{"reference": "ticket 1"} | options)
+    return booked(grant_quota(ledger, user_id, Decimal(amount), **{"reference": "ticket 1"} | options))
 
 
 def revoke(ledger: Ledger, amount: str | Decimal, user_id: str = "alice", **options: Any) -> GrantView:
@@ -104,7 +104,7 @@ def test_the_same_key_with_the_same_content_answers_with_the_first_result(ledger
     spend(ledger, "1")
     taken = revoke(ledger, "4", key="r")
     before = everything(ledger)
-    again = grant(replace(ledger, operator="other"), "10.00", " alice ", key=" k ")
+    again = grant(acting(ledger, "other"), "10.00", " alice ", key=" k ")
     assert again == replace(first, replayed=True)
     assert revoke(ledger, "4", key="r") == replace(taken, replayed=True)
     assert everything(ledger) == before

@@ -17,13 +17,12 @@ from billing_console.services.pools import BalanceChange, get_pool, open_pool
 from billing_console.services.recharges import (
     RechargeView,
     preview_recharge,
-    recharge,
     recharge_history,
     reverse_recharge,
 )
 from billing_console.services.reconcile import reconcile
 from tests.conftest import OpenLedger
-from tests.factories import NOON, at, everything, gateway_insert, pay, pool, query, spend
+from tests.factories import NOON, acting, at, everything, gateway_insert, pay, pool, query, spend
 
 
 def without_replay(view: RechargeView) -> RechargeView:
@@ -33,9 +32,7 @@ def without_replay(view: RechargeView) -> RechargeView:
 def test_a_recharge_says_what_it_did(ledger: Ledger) -> None:
     pool(ledger, amount="100")
     spend(ledger, "30.000000001")
-    booked = recharge(
-        at(ledger, NOON), "openai", Decimal("50.5"), reference=" INV-7 ", key="k1", note="from the card \U0001f4b3"
-    )
+    booked = pay(at(ledger, NOON), "50.5", reference=" INV-7 ", key="k1", note="from the card \U0001f4b3")
     assert (booked.provider_id, booked.amount, booked.total_after) == ("openai", Decimal("50.5"), Decimal("150.5"))
     assert booked.available_before == Decimal("69.999999999")
     assert booked.available_after == Decimal("120.499999999")
@@ -54,7 +51,7 @@ def test_the_same_key_with_the_same_content_answers_with_the_first_result(ledger
     first = pay(at(ledger, NOON), "100", key="k", reference="INV-1", note="n")
     spend(ledger, "40")
     before = everything(ledger)
-    again = pay(replace(ledger, operator="other"), "100.00", key=" k ", reference="INV-1", note="n")
+    again = pay(acting(ledger, "other"), "100.00", key=" k ", reference="INV-1", note="n")
     assert again.replayed
     assert without_replay(again) == first
     assert everything(ledger) == before

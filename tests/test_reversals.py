@@ -18,7 +18,7 @@ from billing_console.services.recharges import (
     reverse_recharge,
 )
 from billing_console.services.reconcile import reconcile
-from tests.factories import NOON, at, everything, gateway_insert, pay, pool, spend
+from tests.factories import NOON, at, everything, gateway_insert, pay, pool, spend, take_back
 
 
 def test_a_reversal_names_what_it_reverses_and_takes_the_money_back(ledger: Ledger) -> None:
@@ -26,7 +26,7 @@ def test_a_reversal_names_what_it_reverses_and_takes_the_money_back(ledger: Ledg
     wrong = pay(ledger, "900", reference="INV-9")
     spend(ledger, "60")
     change = preview_reversal(ledger, wrong.id)
-    reversal = reverse_recharge(at(ledger, NOON), wrong.id, reason="wrong pool")
+    reversal = take_back(at(ledger, NOON), wrong.id)
     assert (reversal.amount, reversal.reverses_id, reversal.reference) == (Decimal(-900), wrong.id, "wrong pool")
     assert (reversal.total_after, reversal.available_after) == (Decimal(100), Decimal(40))
     assert (change.before, change.after) == (reversal.available_before, reversal.available_after)
@@ -40,7 +40,7 @@ def test_a_recharge_is_reversed_once(ledger: Ledger) -> None:
     pool(ledger)
     booked = pay(ledger, "100")
     pay(ledger, "100")
-    reversal = reverse_recharge(ledger, booked.id, reason="first")
+    reversal = take_back(ledger, booked.id, "first")
     before = everything(ledger)
     for attempt in (partial(reverse_recharge, reason="again"), preview_reversal):
         with pytest.raises(Conflict, match=f"already reversed by {reversal.id}"):
@@ -91,13 +91,13 @@ def test_usage_that_is_not_settled_stands_against_a_reversal(ledger: Ledger) -> 
 def test_all_that_is_left_can_be_taken_back(ledger: Ledger) -> None:
     pool(ledger)
     booked = pay(ledger, "100")
-    assert reverse_recharge(ledger, booked.id, reason="all").available_after == 0
+    assert take_back(ledger, booked.id).available_after == 0
 
 
 def test_a_key_replayed_after_the_reversal_answers_with_the_first_result_and_moves_nothing(ledger: Ledger) -> None:
     pool(ledger)
     booked = pay(ledger, "100", key="k")
-    reversal = reverse_recharge(ledger, booked.id, reason="wrong")
+    reversal = take_back(ledger, booked.id, "wrong")
     before = everything(ledger)
     again = pay(ledger, "100", key="k")
     assert again == replace(booked, replayed=True, reversed_by_id=reversal.id)

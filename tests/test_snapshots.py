@@ -17,6 +17,7 @@ from billing_console.app import TABS, BillingConsoleApp
 from billing_console.errors import Unavailable
 from billing_console.services.ledger import Ledger
 from billing_console.terminal import ConsoleOptions
+from tests.factories import set_up
 from tests.keyboard import Keyboard
 from tests.stocked import open_stocked, stock
 
@@ -39,10 +40,9 @@ class Compare(Protocol):
 @pytest.fixture(scope="module")
 def stocked_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A ledger with something of everything; the snapshots only look at it."""
-    from billing_console.services.setup import init
 
     url = f"sqlite:///{tmp_path_factory.mktemp('stocked') / 'ledger.db'}"
-    init(url)
+    set_up(url)
     ledger = open_stocked(url)
     stock(ledger)
     ledger.close()

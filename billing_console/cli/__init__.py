@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typer.core import TyperGroup
 
 NAME = "billing-console"
-WITH_VALUE = ("--database", "--config", "--lang")
+WITH_VALUE = ("--database", "--config", "--lang", "--as")
 """The options before the command that take a value; what follows one of them is no command."""
 
 app = typer.Typer(
@@ -62,10 +62,15 @@ def root(
         Literal["en", "zh"] | None, typer.Option("--lang", help=N_("The language; without it the locale decides."))
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help=N_("Look, but change nothing."))] = False,
+    acting_as: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help=N_("Whom a shared account acts as; for forced commands alone.")),
+    ] = None,
     version: Annotated[bool, typer.Option("--version", help=N_("Show the version."))] = False,
 ) -> None:
     """Keep what the commands need; without a command open the console."""
-    chosen = Root({"database_url": database, "lang": lang}, config, read_only)
+    tried = context.invoked_subcommand or "console"
+    chosen = Root({"database_url": database, "lang": lang}, config, read_only, acting_as, tried)
     context.obj = chosen
     if version:
         write(f"{NAME} {__version__}\n")

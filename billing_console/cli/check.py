@@ -84,7 +84,7 @@ def _outcome(root: Root, provider: str | None, dry_run: bool, timeout: int) -> O
     """Check, and turn every failure into an outcome that says what is unknown and why."""
     nothing = Outcome(checked_at=clock.now())
     try:
-        ledger = root.open(timeout=timeout)
+        ledger = root.open(timeout=timeout, part=NAME)
         try:
             return _check(ledger, provider, dry_run)
         except BillingError as error:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from billing_console.errors import InvalidInput, Refused
 from billing_console.i18n import _
 from billing_console.text import clean
+
+if TYPE_CHECKING:
+    from billing_console.services.pools import BalanceChange
 
 
 def confirm(question: str) -> None:
@@ -22,6 +26,11 @@ def confirm(question: str) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Refused(_("Nothing was changed."))
+
+
+def needs_approval(change: BalanceChange) -> str:
+    """Return what to add to a question about a change that another person must approve."""
+    return " " + _("It will wait for another admin's approval.") if change.needs_approval else ""
 
 
 def on_a_terminal() -> bool:

@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from billing_console.cli.output import say
+from billing_console.errors import NotPermitted
+from billing_console.i18n import _
+from billing_console.text import storable
 
 if TYPE_CHECKING:
+    from billing_console.services.identity import Actor
     from billing_console.services.ledger import Ledger
     from billing_console.settings import Settings
 
@@ -27,6 +31,9 @@ class Root:
     options: Mapping[str, Any]
     config: Path | None
     read_only: bool
+    acting_as: str | None = None
+    purpose: str = ""
+    """The command, for the audit log where somebody who is no operator tries it."""
 
     @cached_property
     def settings(self) -> Settings:
@@ -38,8 +45,28 @@ class Root:
             say(warning)
         return settings
 
-    def open(self, *, timeout: int = LOCK_TIMEOUT_SECONDS) -> Ledger:
-        """Open the ledger the settings name; waits `timeout` seconds for locks."""
+    def actor(self) -> Actor:
+        """Return who is at work: the person of this process, or whom a forced command names.
+
+        Raises NotPermitted for `--as` where no settings file that root owns allows it to this account.
+        """
+        from billing_console.services.identity import forced, this_person
+        from billing_console.settings_file import may_act_as_others
+
+        person = this_person()
+        if self.acting_as is None:
+            return person
+        if not may_act_as_others(person.account, self.config):
+            raise NotPermitted(
+                _("The account %(name)s may not use --as.") % {"name": person.account},
+                _("Root allows it in a settings file that root owns: shared_accounts = [“%(name)s”]")
+                % {"name": person.account},
+            )
+        return forced(storable(self.acting_as, "as", limit=100))
+
+    def open(self, *, timeout: int = LOCK_TIMEOUT_SECONDS, part: str | None = None) -> Ledger:
+        """Open the ledger the settings name; waits `timeout` seconds for locks. `part` acts by itself, as cron does."""
+        from billing_console.services.identity import system
         from billing_console.services.ledger import open_ledger
 
         settings = self.settings
@@ -51,6 +78,8 @@ class Root:
             currency=settings.currency,
             read_only=self.read_only,
             timeout=timeout,
+            actor=self.actor() if part is None else system(part),
+            purpose=self.purpose,
         )
 
 

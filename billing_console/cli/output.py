@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 import typer
 
 from billing_console import wire
+from billing_console.clock import iso
 from billing_console.errors import Unavailable
 from billing_console.i18n import N_, _
 from billing_console.text import clean, csv_line, to_json
 from billing_console.wire import Fields, jsonable, record
 
 if TYPE_CHECKING:
+    from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
 
 View = TypeVar("View")
@@ -103,6 +105,15 @@ def write_money_result(data: Mapping[str, object], words: str, replayed: bool, f
     if replayed:
         words = _("Already done before, nothing was changed now: %(what)s") % {"what": words}
     write_result({**data, "replayed": replayed}, words, form)
+
+
+def write_waiting(request: ApprovalView, form: OneFormat) -> None:
+    """Write that a money operation waits for a second person."""
+    words = _("Request %(id)d waits for approval by another admin until %(until)s: billing-console approvals list") % {
+        "id": request.id,
+        "until": iso(request.expires_at),
+    }
+    write_result({**record(wire.APPROVAL, request), "replayed": request.replayed}, words, form)
 
 
 def write_json(value: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from billing_console import wire
-from billing_console.cli.confirm import confirm
+from billing_console.cli.confirm import confirm, needs_approval
 from billing_console.cli.context import opened
 from billing_console.cli.options import (
     AmountArgument,
@@ -29,11 +29,13 @@ from billing_console.cli.output import (
     write_money_result,
     write_one,
     write_result,
+    write_waiting,
 )
 from billing_console.i18n import N_, _
 from billing_console.money import parse_amount, parse_decimal, shown, shown_exact
 
 if TYPE_CHECKING:
+    from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
     from billing_console.services.pools import PoolView
     from billing_console.services.recharges import RechargeView
@@ -168,9 +170,10 @@ def recharge(
                     "before": shown_exact(change.before, symbol=ledger.symbol),
                     "after": shown_exact(change.after, symbol=ledger.symbol),
                 }
+                + needs_approval(change)
             )
         done = recharges.recharge(ledger, provider, paid, reference=reference, key=key, note=note)
-        _write_booked(done, ledger, form)
+        write_booked(done, ledger, form)
 
 
 @app.command("reverse", help=N_("Take a recharge back by a new entry that names it, once."))
@@ -178,6 +181,9 @@ def reverse(
     context: typer.Context,
     recharge_id: Annotated[int, typer.Argument(metavar="RECHARGE_ID", help=N_("As “pools history” shows it."))],
     reason: ReasonOption,
+    overdraw: Annotated[
+        bool, typer.Option("--overdraw", help=N_("Where the money is used already, ask another admin to approve it."))
+    ] = False,
     yes: YesOption = False,
     form: OneFormatOption = OneFormat.TEXT,
 ) -> None:
@@ -186,7 +192,7 @@ def reverse(
 
     with opened(context) as ledger:
         if not yes:
-            change = preview_reversal(ledger, recharge_id)
+            change = preview_reversal(ledger, recharge_id, overdraw=overdraw)
             confirm(
                 _("Reverse recharge %(id)d (%(reason)s): available %(before)s → %(after)s?")
                 % {
@@ -195,11 +201,18 @@ def reverse(
                     "before": shown_exact(change.before, symbol=ledger.symbol),
                     "after": shown_exact(change.after, symbol=ledger.symbol),
                 }
+                + needs_approval(change)
             )
-        _write_booked(reverse_recharge(ledger, recharge_id, reason=reason), ledger, form)
+        write_booked(reverse_recharge(ledger, recharge_id, reason=reason, overdraw=overdraw), ledger, form)
 
 
-def _write_booked(entry: RechargeView, ledger: Ledger, form: OneFormat) -> None:
+def write_booked(entry: RechargeView | ApprovalView, ledger: Ledger, form: OneFormat) -> None:
+    """Write what was booked, or that it waits for approval."""
+    from billing_console.services.approvals import ApprovalView
+
+    if isinstance(entry, ApprovalView):
+        write_waiting(entry, form)
+        return
     words = _("%(provider)s %(amount)s: available %(before)s → %(after)s (recharge %(id)d, key %(key)s)") % {
         "provider": entry.provider_id,
         "amount": shown_exact(entry.amount, symbol=ledger.symbol),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from billing_console import wire
-from billing_console.cli.confirm import confirm
+from billing_console.cli.confirm import confirm, needs_approval
 from billing_console.cli.context import opened
 from billing_console.cli.options import AmountArgument, KeyOption, ReferenceOption, UserArgument, YesOption
 from billing_console.cli.output import (
@@ -21,11 +21,13 @@ from billing_console.cli.output import (
     write_list,
     write_money_result,
     write_one,
+    write_waiting,
 )
 from billing_console.i18n import N_, _
 from billing_console.money import parse_amount, shown_exact
 
 if TYPE_CHECKING:
+    from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
     from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
 
@@ -96,7 +98,7 @@ def grant(
     with opened(context) as ledger:
         if not yes:
             _ask(ledger, user, more, reference, revoke=False)
-        _write_granted(grant_quota(ledger, user, more, reference=reference, key=key), ledger, form)
+        write_granted(grant_quota(ledger, user, more, reference=reference, key=key), ledger, form)
 
 
 @app.command("revoke", help=N_("Take unused quota back from a user."))
@@ -116,7 +118,7 @@ def revoke(
     with opened(context) as ledger:
         if not yes:
             _ask(ledger, user, less, reference, revoke=True)
-        _write_granted(revoke_quota(ledger, user, less, reference=reference, key=key), ledger, form)
+        write_granted(revoke_quota(ledger, user, less, reference=reference, key=key), ledger, form)
 
 
 def _ask(ledger: Ledger, user: str, amount: Decimal, reference: str, *, revoke: bool) -> None:
@@ -132,10 +134,16 @@ def _ask(ledger: Ledger, user: str, amount: Decimal, reference: str, *, revoke: 
     }
     if change.is_blocked:
         question += " " + _("The next call is refused then.")
-    confirm(question)
+    confirm(question + needs_approval(change))
 
 
-def _write_granted(grant: GrantView, ledger: Ledger, form: OneFormat) -> None:
+def write_granted(grant: GrantView | ApprovalView, ledger: Ledger, form: OneFormat) -> None:
+    """Write what was granted or taken back, or that it waits for approval."""
+    from billing_console.services.approvals import ApprovalView
+
+    if isinstance(grant, ApprovalView):
+        write_waiting(grant, form)
+        return
     words = _("%(user)s %(amount)s: remaining %(before)s → %(after)s (grant %(id)d, key %(key)s)") % {
         "user": grant.user_id,
         "amount": shown_exact(grant.amount, symbol=ledger.symbol),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,7 @@ def init(
             settings.database_url,
             timezone=timezone or settings.business_timezone or setup.DEFAULT_TIMEZONE,
             currency=currency or settings.currency or setup.DEFAULT_CURRENCY,
+            founder=root.actor(),
         )
     except Conflict as already:
         write(f"{already.message}\n")
@@ -48,7 +50,7 @@ def upgrade(context: typer.Context) -> None:
     from billing_console.services import setup
 
     root = _writable(context)
-    before, after = setup.upgrade(root.settings.database_url)
+    before, after = setup.upgrade(root.settings.database_url, founder=root.actor())
     if before == after:
         write(_("The schema is up to date (%(revision)s).") % {"revision": after} + "\n")
     else:
@@ -84,7 +86,7 @@ def demo(
                 "business_timezone": DEFAULT_TIMEZONE,
                 "currency": DEFAULT_CURRENCY,
             }
-            raise typer.Exit(open_console(Root({**root.options, **own}, root.config, root.read_only)))
+            raise typer.Exit(open_console(replace(root, options={**root.options, **own})))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -15,19 +16,22 @@ from billing_console.demo.mix import RETIRED
 from billing_console.demo.steps import Step, at
 from billing_console.demo.traffic import DATA, Window, calls, window
 from billing_console.services.check import check_pools
+from billing_console.services.identity import SYSTEM
 from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.metering import NewUsage, record_usage
 from billing_console.services.models import set_model_enabled
+from billing_console.services.operators import add_operator
 from billing_console.services.price_import import import_prices
 from billing_console.services.prices import PriceView, cost_of, list_prices
 from billing_console.services.setup import DEFAULT_CURRENCY, DEFAULT_TIMEZONE, init
-from db.values import CallStatus
+from db.values import CallStatus, Role
 
 SEED = 20260101
 CALLS = 40_000
 BATCH = 2000
-GATEWAY = "gateway"
+GATEWAY = f"{SYSTEM}gateway"
 PRICER = "li.wei"
+STAFF = {PRICER: Role.ADMIN, "zhang.min": Role.ADMIN, "wang.fang": Role.OPERATOR, "chen.jing": Role.VIEWER}
 RATE = Decimal("7.1")
 """Yuan for one US dollar; the price list is in dollars."""
 
@@ -48,6 +52,8 @@ def build(url: str, now: datetime, *, count: int = CALLS, seed: int = SEED, prog
         rng = Random(seed)
         span = window(now, ledger.timezone)
         made = calls(span, rng, count)
+        for name, role in STAFF.items():
+            add_operator(replace(ledger, clock=lambda: span.start), name, role)
         _import_prices(ledger, span)
         steps, spent = funding(ledger, span, _costed(ledger, made), rng)
         steps += [*grants(span, spent, rng), *_retirements(span)]

@@ -12,7 +12,9 @@ from random import Random
 from billing_console.demo.mix import INSUFFICIENT, Failure
 from billing_console.demo.steps import Step, round_amount
 from billing_console.demo.traffic import Window, fail
+from billing_console.services.approvals import ApprovalView
 from billing_console.services.check import check_pools
+from billing_console.services.identity import SYSTEM
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage
 from billing_console.services.pools import open_pool, status_of
@@ -20,7 +22,8 @@ from billing_console.services.recharges import RechargeView, recharge, reverse_r
 from db.values import BalanceStatus
 
 CHECKED_EVERY = timedelta(minutes=5)
-SCHEDULER = "billing"
+Pay = partial[RechargeView | ApprovalView]
+SCHEDULER = f"{SYSTEM}check-pools"
 """The account of the console whose timer checks the pools."""
 
 DRY_FOR = timedelta(hours=19)
@@ -170,7 +173,9 @@ def _open(ledger: Ledger, fund: Fund) -> None:
     open_pool(ledger, fund.provider_id, name=fund.name, low_threshold=fund.low_threshold)
 
 
-def _paid_twice(payment: _Payment, reference: str, pay: partial[RechargeView], key: str) -> Iterator[Step]:
+def _paid_twice(
+    payment: _Payment, reference: str, pay: partial[RechargeView | ApprovalView], key: str
+) -> Iterator[Step]:
     entered: list[int] = []
 
     def again(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from billing_console.money import CENT
+from billing_console.services.identity import SYSTEM, Kind
 from billing_console.services.ledger import Ledger
 
 
@@ -22,7 +23,8 @@ class Step:
 
 def at(ledger: Ledger, instant: datetime, operator: str) -> Ledger:
     """Return the ledger as somebody used it at an instant."""
-    return replace(ledger, clock=lambda: instant, operator=operator)
+    kind = Kind.SYSTEM if operator.startswith(SYSTEM) else Kind.FORCED
+    return replace(ledger, clock=lambda: instant, actor=replace(ledger.actor, name=operator, kind=kind))
 
 
 def round_amount(amount: Decimal, digits: int) -> Decimal:

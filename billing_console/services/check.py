@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from billing_console.errors import Refused
-from billing_console.i18n import _
+from billing_console.services.actions import Action
 from billing_console.services.alerts import AlertView, open_alert
 from billing_console.services.alerts import view_of as alert_view
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import require_provider
+from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
-from billing_console.services.pools import PoolView, lock_pool, unsettled
+from billing_console.services.pools import PoolView, lock_pool, no_pool, unsettled
 from billing_console.services.pools import view_of as pool_view
-from billing_console.services.session import in_transaction, reading
-from billing_console.text import clean
+from billing_console.services.session import reading
 from db.schema import BalanceAlert, Provider, ResourcePool
 from db.values import AlertLevel, AlertType, BalanceStatus
 
@@ -68,7 +68,7 @@ def check_pools(
                 checks.append(_look(session, ledger, session.get_one(ResourcePool, provider)))
         else:
             work = partial(_check_locked, ledger=ledger, provider_id=provider, if_older_than=if_older_than)
-            checks.append(in_transaction(ledger.database, work))
+            checks.append(change(ledger, Action.POOL_CHECK, provider, work))
     pools = tuple(check for check in checks if check is not None)
     return CheckReport(checked_at=now, pools=pools, skipped=len(providers) - len(pools))
 
@@ -81,15 +81,12 @@ def _pools_to_check(ledger: Ledger, provider_id: str | None) -> list[str]:
             return opened
         require_provider(session, provider_id)
         if provider_id not in opened:
-            raise Refused(
-                _("%(provider)s has no pool.") % {"provider": clean(provider_id)},
-                _("Open one with: billing-console pools add %(provider)s") % {"provider": clean(provider_id)},
-            )
+            raise no_pool(provider_id)
         return [provider_id]
 
 
 def _check_locked(
-    session: Session, ledger: Ledger, provider_id: str, if_older_than: timedelta | None
+    session: Session, trail: Trail, ledger: Ledger, provider_id: str, if_older_than: timedelta | None
 ) -> PoolCheck | None:
     pool = lock_pool(session, provider_id)
     now = ledger.clock()
@@ -97,7 +94,19 @@ def _check_locked(
         age = now - pool.last_check_at
         if timedelta(0) <= age < if_older_than:
             return None
-    return apply_check(session, ledger, pool)
+    was_suspended = pool.suspended_at is not None
+    checked = apply_check(session, ledger, pool)
+    if checked.change:
+        trail.note(
+            {"suspended": was_suspended},
+            {
+                "alert": checked.change,
+                "status": checked.pool.status,
+                "availableBalance": checked.pool.available_balance,
+                "suspended": checked.pool.suspended_at is not None,
+            },
+        )
+    return checked
 
 
 def apply_check(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolCheck:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from billing_console import clock
-from billing_console.errors import BillingError, Unavailable
+from billing_console.errors import BillingError, NotPermitted, Unavailable
 from billing_console.i18n import _
 from billing_console.money import CURRENCY_SYMBOLS
+from billing_console.services.actions import Action, allowed
+from billing_console.services.audit import append_refusal
+from billing_console.services.identity import Actor, Kind, this_person
+from billing_console.services.roles import role_of, whom_to_ask
 from billing_console.services.session import connect, reading
+from billing_console.text import clean
 from db.engine import LOCK_TIMEOUT_SECONDS, Database
 from db.schema import LedgerInfo
+from db.values import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,19 @@ class Ledger:
     currency: str
     low_threshold: Decimal
     require_quota: bool
-    operator: str
+    actor: Actor
+    role: Role | None = None
+    """As it was when the ledger was opened; every change looks again. None for parts of the program."""
     clock: Callable[[], datetime] = field(default=clock.now)
+
+    @property
+    def operator(self) -> str:
+        """Name who works with the ledger."""
+        return self.actor.name
+
+    def may(self, action: Action) -> bool:
+        """Tell whether it is worth offering this: the session can write, and the role at the start allowed it."""
+        return not self.read_only and allowed(self.actor, self.role, action)
 
     @property
     def symbol(self) -> str:
@@ -53,15 +68,6 @@ class Ledger:
         self.database.close()
 
 
-def real_operator() -> str:
-    """Name the person behind this process: the account of the real user id, never an environment variable."""
-    uid = os.getuid()
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid:{uid}"
-
-
 def open_ledger(
     url: str,
     *,
@@ -71,8 +77,9 @@ def open_ledger(
     currency: str | None = None,
     read_only: bool = False,
     timeout: int = LOCK_TIMEOUT_SECONDS,
-    operator: str | None = None,
+    actor: Actor | None = None,
     durable: bool = True,
+    purpose: str = "",
 ) -> Ledger:
     """Open the ledger at `url`; `low_threshold` in percent, `timeout` in seconds for locks.
 
@@ -80,11 +87,20 @@ def open_ledger(
 
     Business time zone and currency are facts of the ledger, because its daily statistics and amounts are kept in
     them; a setting that says otherwise raises Unavailable, as does a database that cannot be used.
+
+    `actor` is the person of this process unless it is named. Raises NotPermitted for somebody who is no operator (seed,
+    Notes: the module needs administrator rights), and audits that with the `purpose`, the command that was tried.
     """
+    actor = actor or this_person()
     database = connect(url, read_only=read_only, timeout=timeout, durable=durable)
     try:
         with reading(database) as session:
             known = {row.name: row.value for row in session.exec(select(LedgerInfo))}
+            role = role_of(session, actor)
+            stranger = None if role or actor.kind is Kind.SYSTEM else _stranger(session, actor)
+        if stranger is not None:
+            append_refusal(database, actor, clock.now(), Action.OPEN, purpose, stranger)
+            raise stranger
         _must_agree(_("business time zone"), known["business_timezone"], timezone)
         _must_agree(_("currency"), known["currency"], currency)
     except BillingError:
@@ -96,7 +112,15 @@ def open_ledger(
         currency=known["currency"],
         low_threshold=low_threshold,
         require_quota=require_quota,
-        operator=operator or real_operator(),
+        actor=actor,
+        role=role,
+    )
+
+
+def _stranger(session: Session, actor: Actor) -> NotPermitted:
+    return NotPermitted(
+        _("%(name)s (uid %(uid)d) is no operator of this ledger.") % {"name": clean(actor.name), "uid": actor.uid},
+        whom_to_ask(session),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,11 +14,14 @@ from sqlmodel import Session
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.money import EXACT, LEDGER_LIMIT, NANO
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
+from billing_console.services.changes import change
 from billing_console.services.counters import count, effect_of
+from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
 from billing_console.services.prices import PriceBook, bills, cost_of
-from billing_console.services.session import in_transaction
 from billing_console.text import storable, storable_message
 from db.schema import UsageRecord
 from db.statements import insert, table_of
@@ -124,13 +127,20 @@ def record_usage(ledger: Ledger, records: Sequence[NewUsage], *, import_id: int 
     """
     for record in records:
         record.validate()
-    return in_transaction(ledger.database, lambda session: record_usage_in(session, ledger, records, import_id))
+
+    def work(session: Session, trail: Trail) -> RecordResult:
+        result = record_usage_in(session, ledger, trail, records, import_id)
+        if result.recorded:
+            trail.note(None, {"recorded": result.recorded, "unpriced": result.unpriced})
+        return result
+
+    return change(ledger, Action.METER, "", work)
 
 
 def record_usage_in(
-    session: Session, ledger: Ledger, records: Sequence[NewUsage], import_id: int | None = None
+    session: Session, ledger: Ledger, trail: Trail, records: Sequence[NewUsage], import_id: int | None = None
 ) -> RecordResult:
-    """Do the work of `record_usage` inside an open transaction, for validated records."""
+    """Do the work of `record_usage` inside an open transaction, for validated records, and vouch for the new ones."""
     if not records:
         return RecordResult(0, 0, (), 0)
     pairs = {(record.provider_id, record.model_id) for record in records}
@@ -141,8 +151,13 @@ def record_usage_in(
         first.setdefault((record.provider_id, record.request_id), position)
     rows = [_row(records[position], book, import_id) for position in first.values()]
     written = _insert_new(session, rows)
-    new = [row for row in rows if (row["provider_id"], row["request_id"]) in written]
+    new = []
+    for row in rows:
+        row_id = written.get((row["provider_id"], row["request_id"]))
+        if row_id is not None:
+            new.append(row | {"id": row_id})
     count(session, ledger, map(effect_of, new))
+    vouch(trail, new)
     repeats = sorted(set(range(len(records))) - {first[key] for key in written})
     conflicts = _conflicts(session, records, repeats)
     return RecordResult(
@@ -186,12 +201,20 @@ def _row(record: NewUsage, book: PriceBook, import_id: int | None) -> dict[str, 
     }
 
 
-def _insert_new(session: Session, rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
-    """Insert the rows whose request is new, and return the keys of those; the database decides, so no race can."""
+def vouch(trail: Trail, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Have the audit log vouch for usage rows that were counted, and for the cost of those that have one."""
+    for row in sorted(rows, key=lambda row: row["id"]):
+        trail.fact("usage_records", row)
+        if row["cost_amount"] is not None:
+            trail.fact(COSTS, row)
+
+
+def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
+    """Insert the rows whose request is new, and return their ids by key; the database decides, so no race can."""
     table = table_of(UsageRecord)
     statement = insert(session, UsageRecord).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
-    returned = session.connection().execute(statement.returning(table.c.provider_id, table.c.request_id), rows)
-    return {(provider, request) for provider, request in returned}
+    asked = statement.returning(table.c.provider_id, table.c.request_id, table.c.id)
+    return {(provider, request): row_id for provider, request, row_id in session.connection().execute(asked, rows)}
 
 
 _SAME = ("user_id", "model_id", "usage_type", "input_tokens", "output_tokens", "quantity", "status", "created_at")

@@ -7,9 +7,12 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import BY_NAME, require_model, require_provider
+from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
-from billing_console.services.session import in_transaction, reading
+from billing_console.services.session import reading
 from billing_console.text import storable
 from db.schema import Model, Provider, ResourcePool
 from db.values import ModelStatus
@@ -58,9 +61,10 @@ def set_model_enabled(ledger: Ledger, provider_id: str, model_id: str, enabled: 
     """
     reason = storable(reason, "reason", limit=1000)
 
-    def work(session: Session) -> ModelView:
+    def work(session: Session, trail: Trail) -> ModelView:
         model = require_model(session, provider_id, model_id)
         session.refresh(model, with_for_update=True)
+        before = state_of(model)
         if enabled:
             model.disabled_at = model.disabled_by = model.disabled_reason = None
         elif model.disabled_at is None:
@@ -68,9 +72,21 @@ def set_model_enabled(ledger: Ledger, provider_id: str, model_id: str, enabled: 
             model.disabled_by = ledger.operator
             model.disabled_reason = reason
         session.flush()
+        after = state_of(model)
+        if before != after:
+            trail.note(before or {}, (after or {}) | {"reason": reason})
+            trail.state("models", f"{provider_id} {model_id}", after)
         return _found(session, model)
 
-    return in_transaction(ledger.database, work)
+    action = Action.MODEL_ENABLE if enabled else Action.MODEL_DISABLE
+    return change(ledger, action, f"{provider_id} {model_id}", work)
+
+
+def state_of(model: Model) -> dict[str, object] | None:
+    """Return what the audit log says of a model that a person disabled, None for one that nobody did."""
+    if model.disabled_at is None:
+        return None
+    return {"disabledBy": model.disabled_by, "disabledReason": model.disabled_reason}
 
 
 def _found(session: Session, model: Model) -> ModelView:

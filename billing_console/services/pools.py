@@ -10,12 +10,15 @@ from sqlalchemy import func, select
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
-from billing_console.errors import Conflict, InvalidInput
+from billing_console.errors import Conflict, InvalidInput, Refused
 from billing_console.i18n import _
-from billing_console.money import CENT, EXACT, percentage
+from billing_console.money import CENT, EXACT, percentage, plain
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import BY_NAME, not_found, register_providers, require_provider
+from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
-from billing_console.services.session import in_transaction, reading
+from billing_console.services.session import reading
 from billing_console.text import clean, storable
 from db.schema import Provider, ResourcePool, UsageOutbox, UsageRecord
 from db.statements import table_of
@@ -46,10 +49,11 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class BalanceChange:
-    """What a money operation would change: the balance before and after, in yuan."""
+    """What a money operation would change: the balance before and after, in yuan, and whether it must be approved."""
 
     before: Decimal
     after: Decimal
+    needs_approval: bool = False
 
 
 def status_of(available: Decimal, total: Decimal, low_threshold: Decimal) -> BalanceStatus:
@@ -91,7 +95,7 @@ def open_pool(
     if low_threshold is not None:
         check_threshold(low_threshold)
 
-    def work(session: Session) -> PoolView:
+    def work(session: Session, trail: Trail) -> PoolView:
         register_providers(session, ledger, [provider_id])
         pool = lock_pool(session, provider_id)
         if pool.opened_at is not None:
@@ -101,9 +105,44 @@ def open_pool(
         provider = session.get_one(Provider, provider_id)
         provider.name = name or provider.name
         session.flush()
+        trail.note(None, {"name": provider.name, "lowThreshold": low_threshold})
+        if low_threshold is not None:
+            trail.state("thresholds", provider_id, plain(low_threshold))
         return view_of(ledger, pool, provider.name, unsettled(session))
 
-    return in_transaction(ledger.database, work)
+    return change(ledger, Action.POOL_OPEN, provider_id, work)
+
+
+def set_threshold(ledger: Ledger, provider_id: str, low_threshold: Decimal | None) -> PoolView:
+    """Set below which percentage a pool is low, None for the setting; the pool is checked at once.
+
+    Raises NotFound for an unknown provider, Refused for one without a pool.
+    """
+    from billing_console.services.check import apply_check
+
+    if low_threshold is not None:
+        check_threshold(low_threshold)
+
+    def work(session: Session, trail: Trail) -> PoolView:
+        pool = lock_pool(session, provider_id)
+        if pool.opened_at is None:
+            raise no_pool(provider_id)
+        before = pool.low_threshold
+        if before != low_threshold:
+            pool.low_threshold = low_threshold
+            trail.note({"lowThreshold": before}, {"lowThreshold": low_threshold})
+            trail.state("thresholds", provider_id, None if low_threshold is None else plain(low_threshold))
+        return apply_check(session, ledger, pool).pool
+
+    return change(ledger, Action.POOL_THRESHOLD, provider_id, work)
+
+
+def no_pool(provider_id: str) -> Refused:
+    """Return the refusal of what only a provider with a pool can have."""
+    return Refused(
+        _("%(provider)s has no pool.") % {"provider": clean(provider_id)},
+        _("Open one with: billing-console pools add %(provider)s") % {"provider": clean(provider_id)},
+    )
 
 
 def check_threshold(percent: Decimal) -> None:

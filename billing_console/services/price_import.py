@@ -58,7 +58,7 @@ def import_prices(
                 raise _located(error, table.name, form, row.line) from None
     new = _not_in_force(ledger, prices, now)
     try:
-        done = add_prices(ledger, new)
+        done = add_prices(ledger, new, one_line(str(path)))
     except (Conflict, InvalidInput) as error:
         raise type(error)(f"{one_line(str(path))}: {error.message}", error.hint) from None
     return PricesAdded(added=done.added, unchanged=done.unchanged + len(prices) - len(new))

@@ -16,11 +16,15 @@ from billing_console.clock import iso
 from billing_console.errors import Conflict, InvalidInput
 from billing_console.i18n import _
 from billing_console.money import EXACT, LEDGER_LIMIT, NANO, plain, to_nano
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
+from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
-from billing_console.services.session import in_transaction, reading
+from billing_console.services.session import reading
 from billing_console.text import clean, storable
 from db.schema import Price, Provider
+from db.statements import row_of
 from db.values import PriceUnit, UsageType
 
 UNITS: dict[UsageType, tuple[PriceUnit, ...]] = {
@@ -186,20 +190,41 @@ def set_price(ledger: Ledger, new: NewPrice) -> PriceView:
     Raises InvalidInput for a price that is not one, Conflict if another price holds from the same instant.
     """
 
-    def work(session: Session) -> PriceView:
-        return _view(session, _add(session, ledger, new)[0], ledger)
+    def work(session: Session, trail: Trail) -> PriceView:
+        price, added = _add(session, ledger, new)
+        if added:
+            trail.note(None, {"price": price.id, **_shown(price)})
+            trail.fact("prices", row_of(price))
+        return _view(session, price, ledger)
 
-    return in_transaction(ledger.database, work)
+    return change(ledger, Action.PRICE, f"{new.provider_id} {new.model_id} {new.usage_type}", work)
 
 
-def add_prices(ledger: Ledger, prices: Sequence[NewPrice]) -> PricesAdded:
-    """Add many prices, all or none; raises as `set_price` does."""
+def add_prices(ledger: Ledger, prices: Sequence[NewPrice], source: str = "") -> PricesAdded:
+    """Add many prices, all or none; `source` names where they come from. Raises as `set_price` does."""
 
-    def work(session: Session) -> PricesAdded:
-        added = sum(_add(session, ledger, new)[1] for new in prices)
+    def work(session: Session, trail: Trail) -> PricesAdded:
+        added = 0
+        for new in prices:
+            price, is_new = _add(session, ledger, new)
+            if is_new:
+                added += 1
+                trail.fact("prices", row_of(price))
+        if added:
+            trail.note(None, {"prices": added})
         return PricesAdded(added=added, unchanged=len(prices) - added)
 
-    return in_transaction(ledger.database, work)
+    return change(ledger, Action.PRICE, source, work)
+
+
+def _shown(price: Price) -> dict[str, object]:
+    return {
+        "unit": price.unit,
+        "inputPrice": price.input_price,
+        "outputPrice": price.output_price,
+        "cachedInputPrice": price.cached_input_price,
+        "effectiveFrom": price.effective_from,
+    }
 
 
 def _add(session: Session, ledger: Ledger, new: NewPrice) -> tuple[Price, bool]:

@@ -12,15 +12,21 @@ from sqlmodel import Session, col, select
 from billing_console.errors import Conflict, Refused
 from billing_console.i18n import _
 from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
+from billing_console.services import limits
+from billing_console.services.actions import Action
+from billing_console.services.approvals import ApprovalView, Wanted, ask, waiting
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import not_found
+from billing_console.services.changes import change, consider
 from billing_console.services.ledger import Ledger
 from billing_console.services.pools import BalanceChange
 from billing_console.services.recharges import new_key
-from billing_console.services.session import in_transaction, reading
+from billing_console.services.session import reading
 from billing_console.services.usage import UsageRow, recent_usage
 from billing_console.text import clean, storable
 from db.schema import QuotaGrant, UserQuota
-from db.statements import insert
+from db.statements import insert, row_of
+from db.values import ApprovalKind
 
 RECENT = 20
 """How many of a user's newest calls the details show."""
@@ -59,7 +65,7 @@ class GrantView:
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaChange(BalanceChange):
     """What a user has left before and after, in yuan; whether there was a quota, and whether the next call passes."""
 
@@ -121,10 +127,14 @@ def preview_grant(ledger: Ledger, user_id: str, amount: Decimal, *, revoke: bool
     A first grant to a user who was not limited can be less than what was used already: the next call is refused then.
     """
     check_amount(amount)
-    with reading(ledger.database) as session:
-        quota = session.get(UserQuota, storable(user_id, "userId")) or _new_quota(ledger, user_id)
+    user_id = storable(user_id, "userId")
+
+    def look(session: Session) -> QuotaChange:
+        quota = session.get(UserQuota, user_id) or _new_quota(ledger, user_id)
         signed = -amount if revoke else amount
         _require_allowed(ledger, quota, signed)
+        if not revoke:
+            limits.enforce(session, ledger, amount)
         before = _remaining(quota)
         return QuotaChange(
             before=before,
@@ -132,52 +142,109 @@ def preview_grant(ledger: Ledger, user_id: str, amount: Decimal, *, revoke: bool
             had_quota=quota.granted_amount is not None,
             was_blocked=_quota_view(ledger, quota).is_blocked,
             is_blocked=before + signed <= 0,
+            needs_approval=not revoke and limits.needs_approval(session, amount),
         )
 
+    return consider(ledger, Action.REVOKE if revoke else Action.GRANT, user_id, look)
 
-def grant_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: str, key: str | None = None) -> GrantView:
+
+def grant_quota(
+    ledger: Ledger, user_id: str, amount: Decimal, *, reference: str, key: str | None = None
+) -> GrantView | ApprovalView:
     """Let a user, known or new, spend `amount` yuan more.
 
+    More than the limit `approval_above` becomes a request, which is returned, for another person to approve.
+
     The same key with the same content answers with the first result; with other content it raises Conflict.
-    Raises InvalidInput for an amount that is not positive.
+    Raises InvalidInput for an amount that is not positive, Refused beyond a limit.
     """
-    return _change(ledger, user_id, amount, 1, reference, key)
+    check_amount(amount)
+    wanted = _wanted(user_id, amount, reference, key)
+
+    def work(session: Session, trail: Trail) -> GrantView | ApprovalView:
+        known = _known(session, wanted) or waiting(session, ledger, wanted)
+        if known is not None:
+            return known
+        quota = _lock_quota(session, ledger, wanted.subject)
+        _require_allowed(ledger, quota, amount)
+        limits.enforce(session, ledger, amount)
+        if limits.needs_approval(session, amount):
+            return ask(session, ledger, trail, wanted)
+        return _book(session, ledger, trail, quota, wanted, ledger.operator)
+
+    return change(ledger, Action.GRANT, wanted.subject, work)
 
 
 def revoke_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: str, key: str | None = None) -> GrantView:
     """Take `amount` yuan of unused quota back; keys as for `grant_quota`. Raises Refused where so much is not left."""
-    return _change(ledger, user_id, amount, -1, reference, key)
-
-
-def _change(ledger: Ledger, user_id: str, amount: Decimal, sign: int, reference: str, key: str | None) -> GrantView:
     check_amount(amount)
-    user_id = storable(user_id, "userId")
-    reference = storable(reference, "reference")
-    key = new_key() if key is None else storable(key, "key")
+    wanted = _wanted(user_id, -amount, reference, key)
 
-    def work(session: Session) -> GrantView:
-        earlier = session.exec(select(QuotaGrant).where(QuotaGrant.idempotency_key == key)).first()
-        if earlier is not None:
-            return _replay(earlier, (user_id, amount * sign, reference))
-        quota = _lock_quota(session, ledger, user_id)
-        _require_allowed(ledger, quota, amount * sign)
-        quota.granted_amount = (quota.granted_amount or Decimal(0)) + amount * sign
-        quota.updated_at = ledger.clock()
-        grant = QuotaGrant(
-            user_id=user_id,
-            amount=amount * sign,
-            reference=reference,
-            idempotency_key=key,
-            granted_after=quota.granted_amount,
-            remaining_after=_remaining(quota),
-            operator=ledger.operator,
-            created_at=quota.updated_at,
-        )
-        session.add(grant)
-        session.flush()
-        return _grant_view(grant, replayed=False)
+    def work(session: Session, trail: Trail) -> GrantView:
+        known = _known(session, wanted)
+        if known is not None:
+            return known
+        quota = _lock_quota(session, ledger, wanted.subject)
+        _require_allowed(ledger, quota, -amount)
+        return _book(session, ledger, trail, quota, wanted, ledger.operator)
 
-    return in_transaction(ledger.database, work)
+    return change(ledger, Action.REVOKE, wanted.subject, work)
+
+
+def book_approved(session: Session, ledger: Ledger, trail: Trail, wanted: Wanted, operator: str) -> GrantView:
+    """Book a grant that `operator` asked for and the actor approved, by the rules as they are now."""
+    quota = _lock_quota(session, ledger, wanted.subject)
+    _require_allowed(ledger, quota, wanted.amount)
+    limits.enforce(session, ledger, wanted.amount, operator=operator)
+    return _book(session, ledger, trail, quota, wanted, operator)
+
+
+def _wanted(user_id: str, amount: Decimal, reference: str, key: str | None) -> Wanted:
+    return Wanted(
+        kind=ApprovalKind.GRANT,
+        subject=storable(user_id, "userId"),
+        amount=amount,
+        reference=storable(reference, "reference"),
+        note="",
+        idempotency_key=new_key() if key is None else storable(key, "key"),
+    )
+
+
+def _known(session: Session, wanted: Wanted) -> GrantView | None:
+    """Return the grant that this key stands for already, None if it is new."""
+    earlier = session.exec(select(QuotaGrant).where(QuotaGrant.idempotency_key == wanted.idempotency_key)).first()
+    return None if earlier is None else _replay(earlier, (wanted.subject, wanted.amount, wanted.reference))
+
+
+def _book(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota, wanted: Wanted, operator: str) -> GrantView:
+    """Write the grant and its effect on the quota together."""
+    before = None if quota.granted_amount is None else _remaining(quota)
+    quota.granted_amount = (quota.granted_amount or Decimal(0)) + wanted.amount
+    quota.updated_at = ledger.clock()
+    grant = QuotaGrant(
+        user_id=wanted.subject,
+        amount=wanted.amount,
+        reference=wanted.reference,
+        idempotency_key=wanted.idempotency_key,
+        granted_after=quota.granted_amount,
+        remaining_after=_remaining(quota),
+        operator=operator,
+        created_at=quota.updated_at,
+    )
+    session.add(grant)
+    session.flush()
+    trail.note(
+        {"remaining": before},
+        {
+            "remaining": grant.remaining_after,
+            "grant": grant.id,
+            "amount": grant.amount,
+            "reference": grant.reference,
+            "operator": operator,
+        },
+    )
+    trail.fact("quota_grants", row_of(grant))
+    return _grant_view(grant, replayed=False)
 
 
 def _lock_quota(session: Session, ledger: Ledger, user_id: str) -> UserQuota:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -12,14 +12,20 @@ from sqlmodel import Session, col, select
 from billing_console.errors import Conflict, InvalidInput, NotFound, Refused
 from billing_console.i18n import _
 from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
+from billing_console.services import limits
+from billing_console.services.actions import Action
+from billing_console.services.approvals import ApprovalView, Wanted, ask, waiting
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import require_provider
+from billing_console.services.changes import change, consider
 from billing_console.services.check import apply_check
 from billing_console.services.ledger import Ledger
 from billing_console.services.pools import BalanceChange, lock_pool, unsettled, view_of
-from billing_console.services.session import in_transaction, reading
+from billing_console.services.session import reading
 from billing_console.text import clean, storable
 from db.schema import Recharge, ResourcePool
-from db.statements import table_of
+from db.statements import row_of, table_of
+from db.values import ApprovalKind
 
 RECHARGE_DECIMALS = 2
 REVERSAL_KEY = "reverse:"
@@ -46,18 +52,6 @@ class RechargeView:
     replayed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What a caller asks to be booked, and what a repeated key must agree in."""
-
-    provider_id: str
-    amount: Decimal
-    reference: str
-    note: str
-    idempotency_key: str
-    reverses_id: int | None = None
-
-
 def new_key() -> str:
     """Return a fresh idempotency key, made when a form opens, so that sending it twice moves money once."""
     return str(uuid.uuid4())
@@ -66,76 +60,105 @@ def new_key() -> str:
 def preview_recharge(ledger: Ledger, provider_id: str, amount: Decimal) -> BalanceChange:
     """Return the available balance before and after a recharge, by the rules of `recharge`, writing nothing."""
     check_amount(amount, places=RECHARGE_DECIMALS)
-    with reading(ledger.database) as session:
+
+    def look(session: Session) -> BalanceChange:
         name = require_provider(session, provider_id).name
         pool = session.get_one(ResourcePool, provider_id)
         _require_room(pool, amount)
+        limits.enforce(session, ledger, amount, provider_id=provider_id)
         before = view_of(ledger, pool, name, unsettled(session, provider_id)).available_balance
-        return BalanceChange(before=before, after=before + amount)
+        return BalanceChange(
+            before=before, after=before + amount, needs_approval=limits.needs_approval(session, amount)
+        )
+
+    return consider(ledger, Action.RECHARGE, provider_id, look)
 
 
 def recharge(
     ledger: Ledger, provider_id: str, amount: Decimal, *, reference: str, key: str | None = None, note: str = ""
-) -> RechargeView:
+) -> RechargeView | ApprovalView:
     """Pay `amount` yuan into a provider's pool, opening it if need be; alert and suspension are lifted at once.
+
+    More than the limit `approval_above` becomes a request, which is returned, for another person to approve.
 
     The same key with the same content answers with the first result; with other content it raises Conflict.
     Raises InvalidInput for an amount that is not positive or finer than a cent and for a key that only reversals have,
-    NotFound for an unknown provider.
+    NotFound for an unknown provider, Refused beyond a limit.
     """
     check_amount(amount, places=RECHARGE_DECIMALS)
-    entry = _Entry(
-        provider_id=provider_id,
+    wanted = Wanted(
+        kind=ApprovalKind.RECHARGE,
+        subject=provider_id,
         amount=amount,
         reference=storable(reference, "reference"),
         note=storable(note, "note", limit=1000, required=False),
         idempotency_key=new_key() if key is None else _checked_key(key),
     )
 
-    def work(session: Session) -> RechargeView:
-        earlier = session.exec(select(Recharge).where(Recharge.idempotency_key == entry.idempotency_key)).first()
-        if earlier is not None:
-            return _replay(session, earlier, entry)
+    def work(session: Session, trail: Trail) -> RechargeView | ApprovalView:
+        known = _known(session, ledger, wanted)
+        if known is not None:
+            return known
         pool = lock_pool(session, provider_id)
         _require_room(pool, amount)
-        return _book(session, ledger, pool, entry)
+        limits.enforce(session, ledger, amount, provider_id=provider_id)
+        if limits.needs_approval(session, amount):
+            return ask(session, ledger, trail, wanted)
+        return _book(session, ledger, trail, pool, wanted, ledger.operator)
 
-    return in_transaction(ledger.database, work)
+    return change(ledger, Action.RECHARGE, provider_id, work)
 
 
-def reverse_recharge(ledger: Ledger, recharge_id: int, *, reason: str) -> RechargeView:
+def reverse_recharge(
+    ledger: Ledger, recharge_id: int, *, reason: str, overdraw: bool = False
+) -> RechargeView | ApprovalView:
     """Take a recharge back by a new entry that names it, once.
 
     Raises NotFound for an unknown id, Conflict for one that is reversed or is a reversal itself, Refused where the
-    money is already used.
+    money is already used; there, with `overdraw`, it becomes a request, which is returned, for another person to
+    approve.
     """
     reason = storable(reason, "reason")
 
-    def work(session: Session) -> RechargeView:
+    def work(session: Session, trail: Trail) -> RechargeView | ApprovalView:
         original = _found(session, recharge_id)
         pool = lock_pool(session, original.provider_id)
-        _require_reversible(session, ledger, pool, original)
-        entry = _Entry(
-            provider_id=original.provider_id,
-            amount=-original.amount,
-            reference=reason,
-            note="",
-            idempotency_key=f"{REVERSAL_KEY}{recharge_id}",
-            reverses_id=recharge_id,
-        )
-        return _book(session, ledger, pool, entry)
+        wanted = _reversal_of(original, reason)
+        _require_reversible(session, original)
+        left = _left_after(session, ledger, pool, original)
+        if left < 0:
+            if not overdraw:
+                raise _overdrawn(ledger, original, left)
+            return waiting(session, ledger, wanted) or ask(session, ledger, trail, wanted)
+        return _book(session, ledger, trail, pool, wanted, ledger.operator)
 
-    return in_transaction(ledger.database, work)
+    return change(ledger, Action.REVERSE, str(recharge_id), work)
 
 
-def preview_reversal(ledger: Ledger, recharge_id: int) -> BalanceChange:
+def preview_reversal(ledger: Ledger, recharge_id: int, *, overdraw: bool = False) -> BalanceChange:
     """Return the available balance before and after a reversal, by the rules of `reverse_recharge`, writing nothing."""
-    with reading(ledger.database) as session:
+
+    def look(session: Session) -> BalanceChange:
         original = _found(session, recharge_id)
         pool = session.get_one(ResourcePool, original.provider_id)
-        _require_reversible(session, ledger, pool, original)
-        before = view_of(ledger, pool, "", unsettled(session, pool.provider_id)).available_balance
-        return BalanceChange(before=before, after=before - original.amount)
+        _require_reversible(session, original)
+        left = _left_after(session, ledger, pool, original)
+        if left < 0 and not overdraw:
+            raise _overdrawn(ledger, original, left)
+        return BalanceChange(before=left + original.amount, after=left, needs_approval=left < 0)
+
+    return consider(ledger, Action.REVERSE, str(recharge_id), look)
+
+
+def book_approved(session: Session, ledger: Ledger, trail: Trail, wanted: Wanted, operator: str) -> RechargeView:
+    """Book a recharge or reversal that `operator` asked for and the actor approved, by the rules as they are now."""
+    pool = lock_pool(session, wanted.subject)
+    if wanted.reverses_id is None:
+        _require_room(pool, wanted.amount)
+        limits.enforce(session, ledger, wanted.amount, operator=operator, provider_id=wanted.subject)
+    else:
+        _require_reversible(session, _found(session, wanted.reverses_id))
+    return _book(session, ledger, trail, pool, wanted, operator)
 
 
 def _checked_key(key: str) -> str:
@@ -165,7 +188,7 @@ def _require_room(pool: ResourcePool, amount: Decimal) -> None:
         )
 
 
-def _require_reversible(session: Session, ledger: Ledger, pool: ResourcePool, original: Recharge) -> None:
+def _require_reversible(session: Session, original: Recharge) -> None:
     if original.reverses_id is not None:
         raise Conflict(_("Recharge %(id)d is a reversal itself.") % {"id": original.id})
     reversal = session.exec(select(Recharge.id).where(Recharge.reverses_id == original.id)).first()
@@ -173,39 +196,86 @@ def _require_reversible(session: Session, ledger: Ledger, pool: ResourcePool, or
         raise Conflict(
             _("Recharge %(id)d was already reversed by %(reversal)d.") % {"id": original.id, "reversal": reversal}
         )
-    available = view_of(ledger, pool, "", unsettled(session, pool.provider_id)).available_balance
-    if available < original.amount:
-        raise Refused(
-            _("Only %(available)s of the pool is left; taking back %(amount)s would overdraw it.")
-            % {
-                "available": shown_exact(available, symbol=ledger.symbol),
-                "amount": shown_exact(original.amount, symbol=ledger.symbol),
-            }
-        )
 
 
-def _book(session: Session, ledger: Ledger, pool: ResourcePool, entry: _Entry) -> RechargeView:
+def _left_after(session: Session, ledger: Ledger, pool: ResourcePool, original: Recharge) -> Decimal:
+    view = view_of(ledger, pool, "", unsettled(session, pool.provider_id))
+    return view.available_balance - original.amount
+
+
+def _overdrawn(ledger: Ledger, original: Recharge, left: Decimal) -> Refused:
+    return Refused(
+        _("Only %(available)s of the pool is left; taking back %(amount)s would overdraw it.")
+        % {
+            "available": shown_exact(left + original.amount, symbol=ledger.symbol),
+            "amount": shown_exact(original.amount, symbol=ledger.symbol),
+        },
+        _("To ask another admin to approve it: billing-console pools reverse %(id)d --overdraw") % {"id": original.id},
+    )
+
+
+def _reversal_of(original: Recharge, reason: str) -> Wanted:
+    return Wanted(
+        kind=ApprovalKind.REVERSAL,
+        subject=original.provider_id,
+        amount=-original.amount,
+        reference=reason,
+        note="",
+        idempotency_key=f"{REVERSAL_KEY}{original.id}",
+        reverses_id=original.id,
+    )
+
+
+def _book(
+    session: Session, ledger: Ledger, trail: Trail, pool: ResourcePool, wanted: Wanted, operator: str
+) -> RechargeView:
     """Write the entry, its effect on the pool and the check of the pool together."""
     now = ledger.clock()
-    pool.total_balance += entry.amount
+    before = view_of(ledger, pool, "", unsettled(session, pool.provider_id))
+    pool.total_balance += wanted.amount
     pool.opened_at = pool.opened_at or now
-    if entry.amount > 0:
+    if wanted.amount > 0:
         pool.last_recharge_at = now
     checked = apply_check(session, ledger, pool)
     booked = Recharge(
-        **asdict(entry),
+        provider_id=wanted.subject,
+        amount=wanted.amount,
+        reference=wanted.reference,
+        note=wanted.note,
+        idempotency_key=wanted.idempotency_key,
+        reverses_id=wanted.reverses_id,
         total_after=pool.total_balance,
         available_after=checked.pool.available_balance,
-        operator=ledger.operator,
+        operator=operator,
         created_at=now,
     )
     session.add(booked)
     session.flush()
+    trail.note(
+        {"availableBalance": before.available_balance, "status": before.status},
+        {
+            "availableBalance": checked.pool.available_balance,
+            "status": checked.pool.status,
+            "alert": checked.change or None,
+            "recharge": booked.id,
+            "amount": booked.amount,
+            "reference": booked.reference,
+            "operator": operator,
+        },
+    )
+    trail.fact("recharges", row_of(booked))
     return _view(booked, None, replayed=False)
 
 
-def _replay(session: Session, earlier: Recharge, entry: _Entry) -> RechargeView:
-    if any(getattr(earlier, name) != value for name, value in asdict(entry).items()):
+def _known(session: Session, ledger: Ledger, wanted: Wanted) -> RechargeView | ApprovalView | None:
+    """Return what this key stands for already, None if it is new."""
+    earlier = session.exec(select(Recharge).where(Recharge.idempotency_key == wanted.idempotency_key)).first()
+    return waiting(session, ledger, wanted) if earlier is None else _replay(session, earlier, wanted)
+
+
+def _replay(session: Session, earlier: Recharge, wanted: Wanted) -> RechargeView:
+    known = (earlier.provider_id, earlier.amount, earlier.reference, earlier.note, earlier.reverses_id)
+    if known != (wanted.subject, wanted.amount, wanted.reference, wanted.note, wanted.reverses_id):
         raise Conflict(
             _("The key %(key)s already stands for a recharge of %(provider)s by %(amount)s, reference “%(reference)s”.")
             % {

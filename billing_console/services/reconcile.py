@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +13,14 @@ from sqlmodel import Session
 
 from billing_console.clock import day_of, start_of
 from billing_console.money import plain
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
+from billing_console.services.changes import change
+from billing_console.services.check import ALERT_FOR, apply_check
 from billing_console.services.ledger import Ledger
-from billing_console.services.session import in_transaction, reading
+from billing_console.services.pools import lock_pool, status_of, unsettled
+from billing_console.services.session import reading
+from db.damage import CHECKED
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -44,33 +50,60 @@ Mend = Callable[[Session], None]
 Difference = tuple[Finding, Mend]
 
 
-def reconcile(ledger: Ledger, repair: bool = False) -> tuple[Finding, ...]:
-    """Compare pools, quotas, daily statistics and suspensions with the facts; with `repair`, set them right.
+PARTS = 4
+"""Pools, quotas, statistics, alerts."""
 
-    Repair runs in one transaction on one snapshot: a balance that changes meanwhile makes it start again.
+Progress = Callable[[int, int], None]
+"""Told how many parts have been compared, business days each being one, and how many there are so far as is known."""
+
+
+def reconcile(ledger: Ledger, repair: bool = False, progress: Progress | None = None) -> tuple[Finding, ...]:
+    """Compare pools, quotas, daily statistics, alerts and suspensions with the facts; with `repair`, set them right.
+
+    Repair runs in one transaction on one snapshot: a balance that changes meanwhile makes it start again. What it
+    mends is in the audit log.
     """
+    progress = progress or _nobody
     if not repair:
         with reading(ledger.database) as session:
-            return tuple(finding for finding, _mend in _differences(session, ledger, repaired=False))
+            return tuple(finding for finding, _mend in _differences(session, ledger, progress, repaired=False))
 
-    def work(session: Session) -> tuple[Finding, ...]:
-        differences = list(_differences(session, ledger, repaired=True))
+    def work(session: Session, trail: Trail) -> tuple[Finding, ...]:
+        differences = list(_differences(session, ledger, progress, repaired=True))
         for _finding, mend in differences:
             mend(session)
+        if differences:
+            findings = [finding for finding, _mend in differences]
+            trail.note(_noted(findings, "stored"), _noted(findings, "computed"))
         return tuple(finding for finding, _mend in differences)
 
-    return in_transaction(ledger.database, work, one_snapshot=True)
+    return change(ledger, Action.REPAIR, "", work, one_snapshot=True)
 
 
-def _differences(session: Session, ledger: Ledger, *, repaired: bool) -> Iterator[Difference]:
-    for what, where, stored, computed, mend in (
-        *_pools(session),
-        *_quotas(session, ledger),
-        *_stats(session, ledger),
-        *_alerts(session),
-    ):
-        if stored != computed:
-            yield Finding(what, where, _spell(stored), _spell(computed), repaired), mend
+def _nobody(done: int, whole: int) -> None:
+    """Tell nobody."""
+
+
+def _noted(findings: list[Finding], side: str) -> dict[str, str]:
+    return {f"{finding.what} {finding.where}": getattr(finding, side) for finding in findings}
+
+
+def _differences(session: Session, ledger: Ledger, progress: Progress, *, repaired: bool) -> Iterator[Difference]:
+    days = _days(session, ledger)
+    whole = len(days) + PARTS
+    amounts = _pool_amounts(session)
+    parts = (
+        (0, _pools(session, amounts)),
+        (1, _quotas(session, ledger)),
+        (2, _stats(session, ledger, days, lambda done: progress(2 + done, whole))),
+        (3 + len(days), _alerts(session, ledger, amounts)),
+    )
+    for done, part in parts:
+        progress(done, whole)
+        for what, where, stored, computed, mend in part:
+            if stored != computed:
+                yield Finding(what, where, _spell(stored), _spell(computed), repaired), mend
+    progress(whole, whole)
 
 
 def _spell(value: Any) -> str:
@@ -89,8 +122,9 @@ def _counted() -> Select[Any]:
     return select().where(~select(outbox.c.usage_id).where(outbox.c.usage_id == records.c.id).exists())
 
 
-def _pools(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
-    records, recharges, pools = (table_of(model) for model in (UsageRecord, Recharge, ResourcePool))
+def _pool_amounts(session: Session) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
+    """Return what was paid into each pool and what was used of it, by the facts."""
+    records, recharges = table_of(UsageRecord), table_of(Recharge)
     paid = _sums(
         session, select(recharges.c.provider_id, func.sum(recharges.c.amount)).group_by(recharges.c.provider_id)
     )
@@ -98,14 +132,23 @@ def _pools(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
         session,
         _counted().add_columns(records.c.provider_id, func.sum(records.c.cost_amount)).group_by(records.c.provider_id),
     )
-    stored = {row.provider_id: row for row in session.connection().execute(select(pools))}
+    return paid, spent
+
+
+def _pools(
+    session: Session, amounts: tuple[dict[str, Decimal], dict[str, Decimal]]
+) -> Iterator[tuple[str, str, Any, Any, Mend]]:
+    paid, spent = amounts
+    stored = {row.provider_id: row for row in session.connection().execute(select(table_of(ResourcePool)))}
     for provider in sorted(stored.keys() | paid.keys() | spent.keys()):
         right = {
             column: of.get(provider, Decimal(0)) for column, of in (("total_balance", paid), ("used_amount", spent))
         }
         mend = _put(ResourcePool, {"provider_id": provider}, right)
+        row = stored.get(provider)
         for column, computed in right.items():
-            yield f"resource_pools.{column}", provider, getattr(stored.get(provider), column, None), computed, mend
+            yield f"resource_pools.{column}", provider, getattr(row, column, None), computed, mend
+            yield from _copy("resource_pools", provider, row, column, mend)
 
 
 def _quotas(session: Session, ledger: Ledger) -> Iterator[tuple[str, str, Any, Any, Mend]]:
@@ -119,8 +162,17 @@ def _quotas(session: Session, ledger: Ledger) -> Iterator[tuple[str, str, Any, A
     for user in sorted(stored.keys() | (spent.keys() - {None})):
         right = {"granted_amount": granted.get(user), "used_amount": spent.get(user, Decimal(0))}
         mend = _put(UserQuota, {"user_id": user}, right, {"created_at": now, "updated_at": now})
+        row = stored.get(user)
         for column, computed in right.items():
-            yield f"user_quotas.{column}", user, getattr(stored.get(user), column, None), computed, mend
+            yield f"user_quotas.{column}", user, getattr(row, column, None), computed, mend
+            yield from _copy("user_quotas", user, row, column, mend)
+
+
+def _copy(table: str, where: str, row: Any, column: str, mend: Mend) -> Iterator[tuple[str, str, Any, Any, Mend]]:
+    """Compare the negated copy of an amount, which its trigger writes anew when the amount is mended."""
+    if row is not None:
+        amount, check = getattr(row, column), CHECKED[table][column]
+        yield f"{table}.{check}", where, getattr(row, check), None if amount is None else -amount, mend
 
 
 _STAT_KEYS = ["stat_date", "provider_id", "model_id", "usage_type"]
@@ -128,28 +180,35 @@ _STAT_SUMS = ["total_usage", "total_cost", "call_count", "failed_count"]
 _NOTHING = (Decimal(0), Decimal(0), 0, 0)
 
 
-def _stats(session: Session, ledger: Ledger) -> Iterator[tuple[str, str, Any, Any, Mend]]:
+def _stats(
+    session: Session, ledger: Ledger, days: list[date], counted: Callable[[int], None]
+) -> Iterator[tuple[str, str, Any, Any, Mend]]:
     """Recompute the statistics a business day at a time: its bounds are instants, which every engine can compare."""
     stats = table_of(DailyCostStat)
     rows = session.connection().execute(select(stats)).all()
     stored = {
         tuple(getattr(row, key) for key in _STAT_KEYS): tuple(getattr(row, name) for name in _STAT_SUMS) for row in rows
     }
-    computed = {key: sums for day in _days(session, ledger) for key, sums in _stats_of(session, ledger, day)}
+    computed: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for number, day in enumerate(days, 1):
+        computed.update(_stats_of(session, ledger, day))
+        counted(number)
     for key in sorted(stored.keys() | computed.keys()):
         right = computed.get(key, _NOTHING)
         yield "daily_cost_stats", " ".join(map(str, key)), stored.get(key, _NOTHING), right, _set_stat(key, right)
 
 
-def _days(session: Session, ledger: Ledger) -> Iterator[date]:
+def _days(session: Session, ledger: Ledger) -> list[date]:
     """Find the business days that have records, each by one seek, however far apart they are."""
+    days = []
     created_at = table_of(UsageRecord).c.created_at
     found = session.connection().execute(select(func.min(created_at))).scalar_one()
     while found is not None:
         day = day_of(found, ledger.timezone)
-        yield day
+        days.append(day)
         after = created_at >= start_of(day + timedelta(days=1), ledger.timezone)
         found = session.connection().execute(select(func.min(created_at)).where(after)).scalar_one()
+    return days
 
 
 def _stats_of(session: Session, ledger: Ledger, day: date) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
@@ -176,30 +235,56 @@ def _stats_of(session: Session, ledger: Ledger, day: date) -> Iterator[tuple[tup
         yield (day, provider, model, kind), (usage, cost or Decimal(0), int(calls), int(failures))
 
 
-def _alerts(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
-    """A pool is suspended exactly while its open alert says that nothing is left: one check writes both."""
+_GRAVER = {None: 0, AlertType.LOW_BALANCE.value: 1, AlertType.INSUFFICIENT_BALANCE.value: 2}
+
+
+def _alerts(
+    session: Session, ledger: Ledger, amounts: tuple[dict[str, Decimal], dict[str, Decimal]]
+) -> Iterator[tuple[str, str, Any, Any, Mend]]:
+    """Compare each pool's open alert and suspension with the rule (DESIGN.md, section 5), and with each other.
+
+    Usage since the last check may have made a balance worse than its alert, which the next check will say; only what
+    no usage can explain is wrong: an alert that is graver than the balance, or a suspension without its alert.
+    """
     pools, alerts = table_of(ResourcePool), table_of(BalanceAlert)
-    empty = select(alerts.c.provider_id, alerts.c.updated_at).where(
-        alerts.c.resolved_at.is_(None), alerts.c.alert_type == AlertType.INSUFFICIENT_BALANCE.value
-    )
-    since = {row.provider_id: row.updated_at for row in session.connection().execute(empty)}
-    for row in session.connection().execute(select(pools.c.provider_id, pools.c.suspended_at)).all():
-        mend = _set(ResourcePool, {"provider_id": row.provider_id}, {"suspended_at": since.get(row.provider_id)})
-        yield (
-            "resource_pools.suspended_at",
-            row.provider_id,
-            row.suspended_at is not None,
-            row.provider_id in since,
-            mend,
-        )
+    still_open = select(alerts).where(alerts.c.resolved_at.is_(None))
+    paid, spent = amounts
+    raised = {row.provider_id: row for row in session.connection().execute(still_open)}
+    waiting = unsettled(session)
+    for row in session.connection().execute(select(pools).order_by(pools.c.provider_id)).all():
+        alert = raised.get(row.provider_id)
+        found = None if alert is None else alert.alert_type
+        threshold = ledger.low_threshold if row.low_threshold is None else row.low_threshold
+        total = paid.get(row.provider_id, Decimal(0))
+        available = total - spent.get(row.provider_id, Decimal(0)) - waiting.get(row.provider_id, Decimal(0))
+        status = None if row.opened_at is None else status_of(available, total, threshold)
+        by_rule = ALERT_FOR.get(status) if status else None
+        wanted = None if by_rule is None else by_rule[0].value
+        again = _check_again(ledger, row.provider_id)
+        if _GRAVER[found] > _GRAVER[wanted]:
+            yield "balance_alerts.alert_type", row.provider_id, found, wanted, again
+        if alert is not None:
+            level = next(level.value for kind, level in ALERT_FOR.values() if kind.value == alert.alert_type)
+            yield "balance_alerts.alert_level", row.provider_id, alert.alert_level, level, again
+        since = alert.updated_at if alert is not None and found == AlertType.INSUFFICIENT_BALANCE.value else None
+        mend = _suspend(row.provider_id, since)
+        yield "resource_pools.suspended_at", row.provider_id, row.suspended_at is not None, since is not None, mend
 
 
-def _set(model: Any, where: dict[str, Any], values: dict[str, Any]) -> Mend:
-    table = table_of(model)
-    statement = update(table).where(*(table.c[name] == value for name, value in where.items())).values(values)
+def _suspend(provider_id: str, since: datetime | None) -> Mend:
+    pools = table_of(ResourcePool)
+    statement = update(pools).where(pools.c.provider_id == provider_id).values(suspended_at=since)
 
     def mend(session: Session) -> None:
         session.connection().execute(statement)
+
+    return mend
+
+
+def _check_again(ledger: Ledger, provider_id: str) -> Mend:
+    def mend(session: Session) -> None:
+        session.expire_all()
+        apply_check(session, ledger, lock_pool(session, provider_id))
 
     return mend
 

@@ -13,8 +13,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlmodel import Session
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from billing_console.errors import BillingError, NotPermitted, Refused, Unavailable
+from billing_console.errors import BillingError, Refused, Unavailable
 from billing_console.i18n import _
+from billing_console.text import clean
+from db.damage import DamagedBalance
 from db.engine import LOCK_TIMEOUT_SECONDS, Database, parse_url
 from db.revision import HEAD, REVISIONS
 
@@ -102,7 +104,7 @@ def reading(database: Database) -> Iterator[Session]:
     try:
         with database.reading() as session:
             yield session
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, DamagedBalance) as error:
         raise explain(error, database) from error
 
 
@@ -111,13 +113,11 @@ def in_transaction(database: Database, work: Callable[[Session], Result], *, one
 
     With `one_snapshot` all its queries see the same state, and a row that somebody changes meanwhile makes it lose.
 
-    Raises NotPermitted in read-only mode, Refused when an amount leaves the ledger's range, Unavailable when the
-    database stays locked or cannot be written.
+    This is what every write ends in; what a person or a timer changes goes through `changes.change`.
+
+    Raises Refused when an amount leaves the ledger's range, Unavailable when the database stays locked or cannot be
+    written.
     """
-    if database.read_only:
-        raise NotPermitted(
-            _("This is a read-only session; nothing was changed."), _("Leave out --read-only to make changes.")
-        )
 
     def attempt() -> Result:
         with database.writing(one_snapshot=one_snapshot) as session:
@@ -130,7 +130,7 @@ def in_transaction(database: Database, work: Callable[[Session], Result], *, one
             stop=stop_after_delay(LOCK_TIMEOUT_SECONDS),
             reraise=True,
         )(attempt)
-    except (SQLAlchemyError, OverflowError) as error:
+    except (SQLAlchemyError, OverflowError, DamagedBalance) as error:
         raise explain(error, database) from error
 
 
@@ -147,6 +147,12 @@ def _lost_race(error: BaseException) -> bool:
 
 def explain(error: Exception, database: Database) -> BillingError:
     """Turn a database error into one sentence for people and the next step; SQL and values never leave here."""
+    if isinstance(error, DamagedBalance):
+        return Unavailable(
+            _("The balance of %(where)s in %(name)s is damaged: it contradicts its copy.")
+            % {"where": clean(error.where), "name": database.label},
+            _("Run: billing-console reconcile"),
+        )
     said = str(getattr(error, "orig", None) or error)
     name = {"name": database.label}
     cause = getattr(error, "orig", None) or error

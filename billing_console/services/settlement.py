@@ -10,11 +10,16 @@ from typing import Any
 from sqlalchemy import Select, delete, func, select, update
 from sqlmodel import Session
 
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
+from billing_console.services.changes import change
 from billing_console.services.counters import count, effect_of
+from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
+from billing_console.services.metering import vouch
 from billing_console.services.prices import PriceBook, bills, cost_of
-from billing_console.services.session import in_transaction, reading
+from billing_console.services.session import reading
 from db.schema import UsageOutbox, UsageRecord
 from db.statements import is_sqlite, table_of
 from db.values import CallStatus
@@ -43,14 +48,14 @@ def settle(ledger: Ledger, limit: int = BATCH) -> Settled:
     """Count every record in the outbox exactly once, `limit` a transaction, until it is empty (DESIGN.md, 4)."""
     counted = unpriced = 0
     while True:
-        batch = in_transaction(ledger.database, lambda session: _settle_batch(session, ledger, limit))
+        batch = change(ledger, Action.SETTLE, "", lambda session, trail: _settle_batch(session, trail, ledger, limit))
         counted += batch.counted
         unpriced += batch.unpriced
         if batch.counted < limit:
             return Settled(counted, unpriced)
 
 
-def _settle_batch(session: Session, ledger: Ledger, limit: int) -> Settled:
+def _settle_batch(session: Session, trail: Trail, ledger: Ledger, limit: int) -> Settled:
     outbox = table_of(UsageOutbox)
     taken = select(outbox.c.usage_id).order_by(outbox.c.usage_id).limit(limit)
     if not is_sqlite(session):
@@ -65,7 +70,10 @@ def _settle_batch(session: Session, ledger: Ledger, limit: int) -> Settled:
     register(session, ledger, pairs)
     _price(session, PriceBook(session, pairs), [row for row in rows if row["cost_amount"] is None])
     count(session, ledger, map(effect_of, rows))
-    return Settled(counted=len(rows), unpriced=sum(row["cost_amount"] is None for row in rows))
+    unpriced = sum(row["cost_amount"] is None for row in rows)
+    trail.note(None, {"recorded": len(rows), "unpriced": unpriced})
+    vouch(trail, rows)
+    return Settled(counted=len(rows), unpriced=unpriced)
 
 
 def _rows(session: Session, ids: list[int]) -> list[dict[str, Any]]:
@@ -103,14 +111,14 @@ def reprice(ledger: Ledger, provider_id: str | None = None, model_id: str | None
     priced, cost, after = 0, Decimal(0), 0
     while True:
         work = partial(_reprice_batch, ledger=ledger, provider_id=provider_id, model_id=model_id, after=after)
-        last, done, added = in_transaction(ledger.database, work)
+        last, done, added = change(ledger, Action.REPRICE, " ".join(filter(None, (provider_id, model_id))), work)
         if not last:
             return Repriced(priced, _unpriced(ledger, provider_id, model_id), cost)
         priced, cost, after = priced + done, cost + added, last
 
 
 def _reprice_batch(
-    session: Session, ledger: Ledger, provider_id: str | None, model_id: str | None, after: int
+    session: Session, trail: Trail, ledger: Ledger, provider_id: str | None, model_id: str | None, after: int
 ) -> tuple[int, int, Decimal]:
     """Price one batch of records after an id; return the last id seen (0 at the end), the count and the yuan."""
     table = table_of(UsageRecord)
@@ -123,9 +131,15 @@ def _reprice_batch(
     if not rows:
         return 0, 0, Decimal(0)
     book = PriceBook(session, {(row["provider_id"], row["model_id"]) for row in rows})
-    effects = [replace(effect_of(row), usage=Decimal(0), calls=0, failures=0) for row in _price(session, book, rows)]
+    priced = _price(session, book, rows)
+    effects = [replace(effect_of(row), usage=Decimal(0), calls=0, failures=0) for row in priced]
     count(session, ledger, effects)
-    return rows[-1]["id"], len(effects), sum((effect.cost for effect in effects), Decimal(0))
+    cost = sum((effect.cost for effect in effects), Decimal(0))
+    if priced:
+        trail.note(None, {"priced": len(priced), "cost": cost})
+    for row in priced:
+        trail.fact(COSTS, row)
+    return rows[-1]["id"], len(effects), cost
 
 
 def _unpriced(ledger: Ledger, provider_id: str | None, model_id: str | None) -> int:

@@ -13,6 +13,11 @@ from sqlmodel import Session, select
 from billing_console import clock
 from billing_console.errors import Conflict, Unavailable
 from billing_console.i18n import _
+from billing_console.services.actions import Action
+from billing_console.services.audit import append
+from billing_console.services.audit_start import everything_so_far
+from billing_console.services.identity import Actor, this_person
+from billing_console.services.roles import found
 from billing_console.services.session import explain, prepare, reading, schema_revision
 from db.engine import Database
 from db.revision import HEAD, REVISIONS
@@ -23,8 +28,15 @@ DEFAULT_TIMEZONE = "Asia/Shanghai"
 DEFAULT_CURRENCY = "CNY"
 
 
-def init(url: str, *, timezone: str = DEFAULT_TIMEZONE, currency: str = DEFAULT_CURRENCY, demo: bool = False) -> None:
-    """Create an empty ledger at `url`, its file readable by its owner alone.
+def init(
+    url: str,
+    *,
+    timezone: str = DEFAULT_TIMEZONE,
+    currency: str = DEFAULT_CURRENCY,
+    demo: bool = False,
+    founder: Actor | None = None,
+) -> None:
+    """Create an empty ledger at `url`, its file readable by its owner alone; whoever does it is its first admin.
 
     Raises Conflict if there is one already, Unavailable if the place cannot be used.
     """
@@ -36,32 +48,33 @@ def init(url: str, *, timezone: str = DEFAULT_TIMEZONE, currency: str = DEFAULT_
         if schema_revision(database) is not None:
             raise Conflict(_("The database %(name)s is already set up.") % {"name": database.label})
         facts = {"business_timezone": timezone, "currency": currency, "demo": "true" if demo else "false"}
-        _migrate(database, facts)
+        _migrate(database, facts, founder or this_person(), Action.INIT)
     finally:
         database.close()
 
 
-def upgrade(url: str) -> tuple[str, str]:
+def upgrade(url: str, *, founder: Actor | None = None) -> tuple[str, str]:
     """Bring the schema at `url` to this program's revision; return the revision before and after.
 
-    Raises Unavailable for a database that is not set up or newer than this program.
+    Whoever upgrades a ledger that had no operators yet is its first admin. Raises Unavailable for a database that is
+    not set up or newer than this program.
     """
     database = prepare(url)
     try:
-        found = schema_revision(database)
-        if found is None:
+        before = schema_revision(database)
+        if before is None:
             raise Unavailable(
                 _("The database %(name)s is not set up.") % {"name": database.label}, _("Run: billing-console init")
             )
-        if found not in REVISIONS:
+        if before not in REVISIONS:
             raise Unavailable(
                 _("The database schema (%(found)s) is newer than this program (%(known)s).")
-                % {"found": found, "known": HEAD},
+                % {"found": before, "known": HEAD},
                 _("Install the newer billing-console."),
             )
-        if found != HEAD:
-            _migrate(database, {})
-        return found, HEAD
+        if before != HEAD:
+            _migrate(database, {}, founder or this_person(), Action.UPGRADE)
+        return before, HEAD
     finally:
         database.close()
 
@@ -106,8 +119,11 @@ def _make_room(path: Path) -> None:
         ) from error
 
 
-def _migrate(database: Database, facts: dict[str, str]) -> None:
-    """Run all migrations in one transaction, so that a kill leaves the old schema whole."""
+def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: Action) -> None:
+    """Run all migrations in one transaction, so that a kill leaves the old schema whole.
+
+    The log begins with all that is there already, so that it vouches for every fact from then on.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -120,6 +136,8 @@ def _migrate(database: Database, facts: dict[str, str]) -> None:
             config.attributes["connection"] = session.connection()
             command.upgrade(config, "head")
             _write_facts(session, facts)
+            found(session, founder, clock.now())
+            append(session, founder, clock.now(), action, everything_so_far(session))
     except SQLAlchemyError as error:
         raise explain(error, database) from error
 

@@ -14,15 +14,18 @@ from sqlmodel import Session
 
 from billing_console.errors import BillingError, InvalidInput, Refused
 from billing_console.i18n import _
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
+from billing_console.services.changes import change
 from billing_console.services.conversion import Conversion
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult, record_usage_in
-from billing_console.services.session import in_transaction
 from billing_console.services.usage_rejects import RejectFile, beside
 from billing_console.services.usage_rows import FieldSources, RowReader
 from billing_console.tabular import STDIN, Form, Row, Table, can_be_read_twice, copied, form_of, name_of, open_table
 from billing_console.text import one_line
 from db.schema import UsageImport
+from db.statements import row_of
 
 BATCH = 2000
 """Rows a transaction."""
@@ -172,7 +175,7 @@ class _Run:
         for position, reason in result.conflicts:
             self.reject(source, calls[position][0], reason, rejects)
 
-    def register(self, session: Session, source: _Source) -> int:
+    def register(self, session: Session, trail: Trail, source: _Source) -> int:
         """Note the import of a file, with the rate its costs were converted at, and return its id."""
         entry = UsageImport(
             file_name=source.name,
@@ -185,6 +188,7 @@ class _Run:
         session.flush()
         if entry.id is None:
             raise ValueError("an import has an id once it is stored")
+        trail.fact("usage_imports", row_of(entry))
         return entry.id
 
     def each(self, sources: Iterable[_Source], record: Callable[[_Source, list[Call], RejectFile], None]) -> None:
@@ -226,17 +230,18 @@ def _record(run: _Run, source: _Source, calls: list[Call], number: int | None, r
     Returns the id of the file's import, which is noted with its first new record.
     """
 
-    def work(session: Session) -> tuple[int, RecordResult]:
-        known = number if number is not None else run.register(session, source)
-        result = record_usage_in(session, run.ledger, [usage for _row, usage in calls], known)
+    def work(session: Session, trail: Trail) -> tuple[int, RecordResult]:
+        known = number if number is not None else run.register(session, trail, source)
+        result = record_usage_in(session, run.ledger, trail, [usage for _row, usage in calls], known)
         if not result.recorded:
             raise _NothingNew(result)
+        trail.note(None, {"import": known, "recorded": result.recorded, "unpriced": result.unpriced})
         return known, result
 
     if not calls:
         return number
     try:
-        number, result = in_transaction(run.ledger.database, work)
+        number, result = change(run.ledger, Action.IMPORT, source.name, work, audit_refusal=False)
     except _NothingNew as nothing:
         result = nothing.result
     except Refused as refused:
@@ -260,22 +265,26 @@ def _import_strictly(run: _Run, sources: Sequence[_Source]) -> None:
     if run.counts.rejected:
         return
 
-    def work(session: Session) -> None:
+    def work(session: Session, trail: Trail) -> None:
         run.counts = Imported()
         numbers: dict[_Source, int] = {}
 
         def record(source: _Source, calls: list[Call], rejects: RejectFile) -> None:
             if source not in numbers:
-                numbers[source] = run.register(session, source)
-            result = record_usage_in(session, run.ledger, [usage for _row, usage in calls], numbers[source])
+                numbers[source] = run.register(session, trail, source)
+            result = record_usage_in(session, run.ledger, trail, [usage for _row, usage in calls], numbers[source])
             run.keep(source, calls, result, rejects)
 
         run.each(sources, record)
         if run.counts.rejected or not run.counts.imported:
             raise _Undo
+        trail.note(
+            None,
+            {"imports": list(numbers.values()), "recorded": run.counts.imported, "unpriced": run.counts.unpriced},
+        )
 
     try:
-        in_transaction(run.ledger.database, work)
+        change(run.ledger, Action.IMPORT, ", ".join(source.name for source in sources), work)
     except _Undo:
         if run.counts.rejected:
             run.counts = Imported(rejected=run.counts.rejected, rejects=run.counts.rejects)

@@ -16,11 +16,12 @@ from screens.dialogs.form import Change, Field, required
 from screens.dialogs.money_form import MoneyForm, balance
 
 if TYPE_CHECKING:
+    from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
     from billing_console.services.quotas import GrantView
 
 
-class GrantDialog(MoneyForm["GrantView"]):
+class GrantDialog(MoneyForm["GrantView | ApprovalView"]):
     """Grant or take back; the user comes from the row and can be another one."""
 
     PLACES: ClassVar[int] = 9
@@ -73,12 +74,12 @@ class GrantDialog(MoneyForm["GrantView"]):
 
         return work
 
-    def write(self, values: dict[str, Any]) -> Callable[[Ledger], GrantView]:
+    def write(self, values: dict[str, Any]) -> Callable[[Ledger], GrantView | ApprovalView]:
         """Book it, with the key of this form."""
         user_id, amount, reference = values["userId"], values["amount"], values["reference"]
         revoke, key = self.revoke, self.key
 
-        def work(ledger: Ledger) -> GrantView:
+        def work(ledger: Ledger) -> GrantView | ApprovalView:
             from billing_console.services.quotas import grant_quota, revoke_quota
 
             change = revoke_quota if revoke else grant_quota

@@ -12,11 +12,12 @@ from screens.dialogs.form import Change, ConfirmedForm, Field
 from screens.dialogs.money_form import MoneyForm, balance, reference
 
 if TYPE_CHECKING:
+    from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
     from billing_console.services.recharges import RechargeView
 
 
-class RechargeDialog(MoneyForm["RechargeView"]):
+class RechargeDialog(MoneyForm["RechargeView | ApprovalView"]):
     """Recharge one provider's pool."""
 
     def __init__(self, provider_id: str, name: str) -> None:
@@ -53,11 +54,11 @@ class RechargeDialog(MoneyForm["RechargeView"]):
 
         return work
 
-    def write(self, values: dict[str, Any]) -> Callable[[Ledger], RechargeView]:
+    def write(self, values: dict[str, Any]) -> Callable[[Ledger], RechargeView | ApprovalView]:
         """Book the recharge, with the key of this form."""
         provider_id, key = self.provider_id, self.key
 
-        def work(ledger: Ledger) -> RechargeView:
+        def work(ledger: Ledger) -> RechargeView | ApprovalView:
             from billing_console.services.recharges import recharge
 
             return recharge(
@@ -67,7 +68,7 @@ class RechargeDialog(MoneyForm["RechargeView"]):
         return work
 
 
-class ReversalDialog(ConfirmedForm["RechargeView"]):
+class ReversalDialog(ConfirmedForm["RechargeView | ApprovalView"]):
     """Take one recharge back, with the reason."""
 
     def __init__(self, entry: RechargeView) -> None:
@@ -103,11 +104,11 @@ class ReversalDialog(ConfirmedForm["RechargeView"]):
 
         return work
 
-    def write(self, values: dict[str, Any]) -> Callable[[Ledger], RechargeView]:
+    def write(self, values: dict[str, Any]) -> Callable[[Ledger], RechargeView | ApprovalView]:
         """Book the reversal; the ledger itself lets it happen once."""
         recharge_id = self.entry.id
 
-        def work(ledger: Ledger) -> RechargeView:
+        def work(ledger: Ledger) -> RechargeView | ApprovalView:
             from billing_console.services.recharges import reverse_recharge
 
             return reverse_recharge(ledger, recharge_id, reason=values["reason"])

@@ -19,6 +19,7 @@ from screens import words
 from screens.console import ask
 from screens.dialogs.base import Body, Dialog
 from screens.dialogs.details import facts, room_in
+from screens.waiting import said_waiting
 from screens.widgets.line import Line
 from screens.widgets.table import Column, RecordTable
 
@@ -119,7 +120,7 @@ class RechargeHistoryDialog(Dialog[None]):
             self.app.push_screen(ReversalDialog(self.current), self._reversed)
 
     def _reversed(self, entry: Any) -> None:
-        if entry is None:
+        if entry is None or said_waiting(entry, self.app):
             return
         self._load()
         self._changed()

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 
 from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.reconcile import reconcile
-from tests.factories import query
+from tests.factories import TESTER, query
 from tests.torture.operations import (
     Operation,
     chosen_seed,
@@ -44,7 +44,7 @@ class Count:
 
 def _write(url: str, seed: str, round_number: int, acknowledge: Connection) -> None:
     """Write without end, and tell of each write once it is committed, by one unbuffered byte in a pipe."""
-    ledger = open_ledger(url, operator=f"writer-{round_number}")
+    ledger = open_ledger(url, actor=TESTER)
     for position in count():
         perform(ledger, _planned(seed, round_number, position))
         os.write(acknowledge.fileno(), b".")

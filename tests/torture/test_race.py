@@ -11,6 +11,7 @@ from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import settle
+from tests.factories import TESTER
 from tests.torture.operations import chosen_seed, expected, found, is_long, open_pools, operation, perform, processes
 
 PROCESSES = 8
@@ -36,7 +37,7 @@ class Account:
 
 def _work(url: str, seed: str, number: int, start: Barrier, answer: Connection) -> None:
     """Be one of the processes; the ledger is opened before all of them start together."""
-    ledger = open_ledger(url, operator=f"process-{number}")
+    ledger = open_ledger(url, actor=TESTER)
     account = Account()
     choose = random.Random(f"{seed} process {number}")
     start.wait()

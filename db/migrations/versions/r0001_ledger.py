@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.schema import SchemaItem
-from sqlmodel.sql.sqltypes import UTCDateTime
 
-from db.types import FixedPoint, Money, Percent, Quantity
+from db.migrations.tables import append_only, create, ident, instant, text
+from db.types import Money, Percent, Quantity
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
-
-SQLITE_TIME = (
-    "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]"
-)
-"""How SQLite stores an instant: UTC as YYYY-MM-DD HH:MM:SS.ffffff, so that text order is time order."""
 
 USAGE_TYPES = "('text_generation', 'image_generation', 'audio_tts', 'audio_stt', 'video_generation')"
 
@@ -37,68 +31,38 @@ def upgrade() -> None:
         _postgresql_triggers()
 
 
-def _text(name: str, *, null: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), nullable=null)
-
-
-def _instant(name: str, *, null: bool = False) -> sa.Column[object]:
-    return sa.Column(name, UTCDateTime(), nullable=null)
-
-
-def _id() -> sa.Column[int]:
-    return sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True)
-
-
-def _create(table: str, *items: SchemaItem) -> None:
-    """Create a table; on SQLite, which takes any value in any column, let it refuse what PostgreSQL refuses by type.
-
-    There a sum beyond 64 bits would silently become a float, and a time in another spelling would sort wrongly.
-    """
-    checks: list[SchemaItem] = []
-    if op.get_bind().dialect.name == "sqlite":
-        for column in items:
-            if isinstance(column, sa.Column) and isinstance(column.type, (FixedPoint, sa.BigInteger)):
-                rule = f"typeof({column.name}) IN ('integer', 'null')"
-            elif isinstance(column, sa.Column) and isinstance(column.type, UTCDateTime):
-                rule = f"{column.name} IS NULL OR {column.name} GLOB '{SQLITE_TIME}'"
-            else:
-                continue
-            checks.append(sa.CheckConstraint(rule, name=f"ck_{table}_{column.name}_form"))
-    op.create_table(table, *items, *checks)
-
-
 def _catalogue() -> None:
-    _create("ledger_info", _text("name"), _text("value"), sa.PrimaryKeyConstraint("name"))
-    _create(
-        "providers", _text("provider_id"), _text("name"), _instant("created_at"), sa.PrimaryKeyConstraint("provider_id")
+    create("ledger_info", text("name"), text("value"), sa.PrimaryKeyConstraint("name"))
+    create(
+        "providers", text("provider_id"), text("name"), instant("created_at"), sa.PrimaryKeyConstraint("provider_id")
     )
-    _create(
+    create(
         "models",
-        _text("provider_id"),
-        _text("model_id"),
-        _text("name"),
-        _instant("disabled_at", null=True),
-        _text("disabled_by", null=True),
-        _text("disabled_reason", null=True),
-        _instant("created_at"),
+        text("provider_id"),
+        text("model_id"),
+        text("name"),
+        instant("disabled_at", null=True),
+        text("disabled_by", null=True),
+        text("disabled_reason", null=True),
+        instant("created_at"),
         sa.PrimaryKeyConstraint("provider_id", "model_id"),
         sa.ForeignKeyConstraint(["provider_id"], ["providers.provider_id"]),
     )
-    _create(
+    create(
         "prices",
-        _id(),
-        _text("provider_id"),
-        _text("model_id"),
-        _text("usage_type"),
-        _text("unit"),
+        ident(),
+        text("provider_id"),
+        text("model_id"),
+        text("usage_type"),
+        text("unit"),
         sa.Column("input_price", Money(), nullable=False),
         sa.Column("output_price", Money(), nullable=False),
         sa.Column("cached_input_price", Money(), nullable=True),
-        _instant("effective_from"),
-        _text("source_currency", null=True),
-        _text("exchange_rate", null=True),
-        _text("operator"),
-        _instant("created_at"),
+        instant("effective_from"),
+        text("source_currency", null=True),
+        text("exchange_rate", null=True),
+        text("operator"),
+        instant("created_at"),
         sa.ForeignKeyConstraint(["provider_id", "model_id"], ["models.provider_id", "models.model_id"]),
         sa.UniqueConstraint("provider_id", "model_id", "usage_type", "effective_from", name="uq_prices_effective"),
         sa.CheckConstraint(f"usage_type IN {USAGE_TYPES}", name="ck_prices_usage_type"),
@@ -113,34 +77,34 @@ def _catalogue() -> None:
 
 
 def _usage() -> None:
-    _create(
+    create(
         "usage_imports",
-        _id(),
-        _text("file_name"),
-        _text("source_currency", null=True),
-        _text("exchange_rate", null=True),
-        _text("operator"),
-        _instant("created_at"),
+        ident(),
+        text("file_name"),
+        text("source_currency", null=True),
+        text("exchange_rate", null=True),
+        text("operator"),
+        instant("created_at"),
     )
     counts = [
         sa.Column(name, sa.BigInteger(), nullable=False, server_default=sa.text("0"))
         for name in ("input_tokens", "cached_input_tokens", "output_tokens", "total_tokens")
     ]
-    _create(
+    create(
         "usage_records",
-        _id(),
-        _text("request_id"),
-        _text("user_id", null=True),
-        _text("provider_id"),
-        _text("model_id"),
-        _text("usage_type"),
+        ident(),
+        text("request_id"),
+        text("user_id", null=True),
+        text("provider_id"),
+        text("model_id"),
+        text("usage_type"),
         *counts,
         sa.Column("quantity", Quantity(), nullable=False, server_default=sa.text("0")),
         sa.Column("cost_amount", Money(), nullable=True),
         sa.Column("price_id", sa.BigInteger(), nullable=True),
-        _text("status"),
-        _text("error_message", null=True),
-        _instant("created_at"),
+        text("status"),
+        text("error_message", null=True),
+        instant("created_at"),
         sa.Column("import_id", sa.BigInteger(), nullable=True),
         sa.Column("counted_by_settler", sa.Boolean(), nullable=False, server_default=sa.text("true")),
         sa.UniqueConstraint("provider_id", "request_id", name="uq_usage_records_request"),
@@ -152,18 +116,18 @@ def _usage() -> None:
             name="ck_usage_records_not_negative",
         ),
     )
-    _create(
+    create(
         "usage_outbox",
         sa.Column(
             "usage_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=False
         ),
     )
-    _create(
+    create(
         "daily_cost_stats",
         sa.Column("stat_date", sa.Date(), nullable=False),
-        _text("provider_id"),
-        _text("model_id"),
-        _text("usage_type"),
+        text("provider_id"),
+        text("model_id"),
+        text("usage_type"),
         sa.Column("total_usage", Quantity(), nullable=False),
         sa.Column("total_cost", Money(), nullable=False),
         sa.Column("call_count", sa.BigInteger(), nullable=False),
@@ -173,32 +137,32 @@ def _usage() -> None:
 
 
 def _pools() -> None:
-    _create(
+    create(
         "resource_pools",
-        _text("provider_id"),
-        _instant("opened_at", null=True),
+        text("provider_id"),
+        instant("opened_at", null=True),
         sa.Column("total_balance", Money(), nullable=False),
         sa.Column("used_amount", Money(), nullable=False),
         sa.Column("low_threshold", Percent(), nullable=True),
-        _instant("suspended_at", null=True),
-        _instant("last_recharge_at", null=True),
-        _instant("last_check_at", null=True),
+        instant("suspended_at", null=True),
+        instant("last_recharge_at", null=True),
+        instant("last_check_at", null=True),
         sa.PrimaryKeyConstraint("provider_id"),
         sa.ForeignKeyConstraint(["provider_id"], ["providers.provider_id"]),
     )
-    _create(
+    create(
         "recharges",
-        _id(),
-        _text("provider_id"),
+        ident(),
+        text("provider_id"),
         sa.Column("amount", Money(), nullable=False),
-        _text("reference"),
-        _text("note"),
-        _text("idempotency_key"),
+        text("reference"),
+        text("note"),
+        text("idempotency_key"),
         sa.Column("reverses_id", sa.BigInteger(), nullable=True),
         sa.Column("total_after", Money(), nullable=False),
         sa.Column("available_after", Money(), nullable=False),
-        _text("operator"),
-        _instant("created_at"),
+        text("operator"),
+        instant("created_at"),
         sa.ForeignKeyConstraint(["provider_id"], ["providers.provider_id"]),
         sa.ForeignKeyConstraint(["reverses_id"], ["recharges.id"]),
         sa.UniqueConstraint("idempotency_key", name="uq_recharges_key"),
@@ -206,17 +170,17 @@ def _pools() -> None:
         sa.CheckConstraint("(amount > 0) = (reverses_id IS NULL) AND amount <> 0", name="ck_recharges_sign"),
     )
     op.create_index("ix_recharges_provider", "recharges", ["provider_id", "id"])
-    _create(
+    create(
         "balance_alerts",
-        _id(),
-        _text("provider_id"),
-        _text("alert_type"),
-        _text("alert_level"),
+        ident(),
+        text("provider_id"),
+        text("alert_type"),
+        text("alert_level"),
         sa.Column("balance_percentage", Percent(), nullable=False),
         sa.Column("available_balance", Money(), nullable=False),
-        _instant("created_at"),
-        _instant("updated_at"),
-        _instant("resolved_at", null=True),
+        instant("created_at"),
+        instant("updated_at"),
+        instant("resolved_at", null=True),
         sa.ForeignKeyConstraint(["provider_id"], ["resource_pools.provider_id"]),
         sa.CheckConstraint("alert_type IN ('low_balance', 'insufficient_balance')", name="ck_balance_alerts_type"),
         sa.CheckConstraint("alert_level IN ('warning', 'critical')", name="ck_balance_alerts_level"),
@@ -234,26 +198,26 @@ def _pools() -> None:
 
 
 def _quotas() -> None:
-    _create(
+    create(
         "user_quotas",
-        _text("user_id"),
+        text("user_id"),
         sa.Column("granted_amount", Money(), nullable=True),
         sa.Column("used_amount", Money(), nullable=False),
-        _instant("created_at"),
-        _instant("updated_at"),
+        instant("created_at"),
+        instant("updated_at"),
         sa.PrimaryKeyConstraint("user_id"),
     )
-    _create(
+    create(
         "quota_grants",
-        _id(),
-        _text("user_id"),
+        ident(),
+        text("user_id"),
         sa.Column("amount", Money(), nullable=False),
-        _text("reference"),
-        _text("idempotency_key"),
+        text("reference"),
+        text("idempotency_key"),
         sa.Column("granted_after", Money(), nullable=False),
         sa.Column("remaining_after", Money(), nullable=False),
-        _text("operator"),
-        _instant("created_at"),
+        text("operator"),
+        instant("created_at"),
         sa.ForeignKeyConstraint(["user_id"], ["user_quotas.user_id"]),
         sa.UniqueConstraint("idempotency_key", name="uq_quota_grants_key"),
         sa.CheckConstraint("amount <> 0", name="ck_quota_grants_sign"),
@@ -325,11 +289,7 @@ def _sqlite_triggers() -> None:
         " BEGIN SELECT RAISE(ABORT, 'usage_records is append-only'); END"
     )
     for table in APPEND_ONLY:
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table}"
-                f" BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-            )
+        append_only(table)
 
 
 def _postgresql_triggers() -> None:
@@ -355,7 +315,4 @@ def _postgresql_triggers() -> None:
         " EXECUTE FUNCTION refuse_change()"
     )
     for table in APPEND_ONLY:
-        op.execute(
-            f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW"
-            " EXECUTE FUNCTION refuse_change()"
-        )
+        append_only(table)

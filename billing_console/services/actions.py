@@ -1,0 +1,71 @@
+"""What can be done to a ledger, and who may: every change has a name, a least role, and a place in the audit log."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from billing_console.services.identity import SYSTEM, Actor, Kind
+from db.values import Role
+
+
+class Action(StrEnum):
+    """The kinds of change, as the audit log spells them."""
+
+    OPEN = "ledger.open"
+    INIT = "ledger.init"
+    UPGRADE = "ledger.upgrade"
+    REPAIR = "ledger.repair"
+    BACKUP = "ledger.backup"
+    RESTORE = "ledger.restore"
+    POOL_OPEN = "pools.add"
+    POOL_THRESHOLD = "pools.threshold"
+    POOL_CHECK = "pools.check"
+    RECHARGE = "pools.recharge"
+    REVERSE = "pools.reverse"
+    GRANT = "quotas.grant"
+    REVOKE = "quotas.revoke"
+    MODEL_ENABLE = "models.enable"
+    MODEL_DISABLE = "models.disable"
+    PRICE = "prices.add"
+    METER = "usage.record"
+    IMPORT = "usage.import"
+    SETTLE = "usage.settle"
+    REPRICE = "usage.reprice"
+    OPERATOR_ADD = "operators.add"
+    OPERATOR_REMOVE = "operators.remove"
+    LIMIT = "limits.set"
+    APPROVE = "approvals.approve"
+    REJECT = "approvals.reject"
+    ANCHOR = "audit.anchor"
+
+
+OPERATORS_MAY = frozenset(
+    {
+        Action.POOL_OPEN,
+        Action.POOL_CHECK,
+        Action.RECHARGE,
+        Action.GRANT,
+        Action.REVOKE,
+        Action.MODEL_ENABLE,
+        Action.MODEL_DISABLE,
+        Action.METER,
+        Action.IMPORT,
+        Action.SETTLE,
+        Action.REPRICE,
+    }
+)
+"""What an operator may do; an admin may do everything, a viewer reads."""
+
+SYSTEM_MAY = {
+    f"{SYSTEM}check-pools": frozenset({Action.POOL_CHECK, Action.SETTLE}),
+    f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE}),
+    f"{SYSTEM}gateway": frozenset({Action.METER}),
+}
+"""What the parts of the program may do that act by themselves: cron may check and nothing else."""
+
+
+def allowed(actor: Actor, role: Role | None, action: Action) -> bool:
+    """Tell whether somebody with this role, None for nobody known, may do this."""
+    if actor.kind is Kind.SYSTEM:
+        return action in SYSTEM_MAY.get(actor.name, ())
+    return role is Role.ADMIN or (role is Role.OPERATOR and action in OPERATORS_MAY)

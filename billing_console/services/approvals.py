@@ -1,0 +1,172 @@
+"""Four eyes: money operations that wait for a second person, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from billing_console.errors import Conflict, Refused
+from billing_console.i18n import _
+from billing_console.money import plain
+from billing_console.services.audit import Trail
+from billing_console.services.ledger import Ledger
+from billing_console.services.session import reading
+from billing_console.text import clean
+from db.schema import ApprovalDecision, ApprovalRequest
+from db.statements import row_of
+from db.values import ApprovalKind
+
+VALID_FOR = timedelta(hours=24)
+
+
+class ApprovalState(StrEnum):
+    """Where a request stands; one that nobody decided in time has expired."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalView:
+    """A request; `amount` in yuan, negative for a reversal. `replayed` tells that it had been asked before."""
+
+    id: int
+    kind: ApprovalKind
+    subject: str
+    amount: Decimal
+    reference: str
+    note: str
+    idempotency_key: str
+    reverses_id: int | None
+    operator: str
+    created_at: datetime
+    expires_at: datetime
+    state: ApprovalState
+    decided_by: str | None
+    decided_at: datetime | None
+    reason: str | None
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants to be booked, and what a repeated key must agree in."""
+
+    kind: ApprovalKind
+    subject: str
+    amount: Decimal
+    reference: str
+    note: str
+    idempotency_key: str
+    reverses_id: int | None = None
+
+
+def waiting(session: Session, ledger: Ledger, wanted: Wanted) -> ApprovalView | None:
+    """Return the request that this key stands for, None if it stands for none.
+
+    Raises Conflict where it asks for something else, Refused where it was rejected or has expired: a new key is a new
+    request.
+    """
+    query = select(ApprovalRequest).where(ApprovalRequest.idempotency_key == wanted.idempotency_key)
+    request = session.exec(query).first()
+    if request is None:
+        return None
+    same = all(getattr(request, name) == getattr(wanted, name) for name in Wanted.__dataclass_fields__)
+    if not same:
+        raise Conflict(
+            _("The key %(key)s already stands for request %(id)d: %(known)s. Asked was: %(asked)s.")
+            % {
+                "key": clean(request.idempotency_key),
+                "id": request.id,
+                "known": _spelled(request),
+                "asked": _spelled(wanted),
+            },
+            _("Nothing was changed. Use a new key for another request."),
+        )
+    view = view_of(request, session.get(ApprovalDecision, request.id), ledger.clock(), replayed=True)
+    if view.state in (ApprovalState.REJECTED, ApprovalState.EXPIRED):
+        raise Refused(
+            _("Request %(id)d was not approved: it is %(state)s.") % {"id": view.id, "state": _(view.state)},
+            _("Ask again with a new key."),
+        )
+    return view
+
+
+def _spelled(of: Any) -> str:
+    return clean(f"{of.kind} {of.subject} {plain(of.amount)} “{of.reference}”")
+
+
+def ask(session: Session, ledger: Ledger, trail: Trail, wanted: Wanted) -> ApprovalView:
+    """Write the request, for somebody else to decide within 24 hours."""
+    now = ledger.clock()
+    fields: Mapping[str, Any] = {name: getattr(wanted, name) for name in Wanted.__dataclass_fields__}
+    request = ApprovalRequest(**fields, operator=ledger.operator, created_at=now, expires_at=now + VALID_FOR)
+    session.add(request)
+    session.flush()
+    view = view_of(request, None, now, replayed=False)
+    trail.note(
+        None,
+        {
+            "request": view.id,
+            "kind": view.kind,
+            "subject": view.subject,
+            "amount": view.amount,
+            "reference": view.reference,
+        },
+    )
+    trail.fact("approval_requests", row_of(request))
+    return view
+
+
+def list_approvals(ledger: Ledger, *, only_pending: bool = False, limit: int | None = 100) -> tuple[ApprovalView, ...]:
+    """List requests, newest first; only those that can still be decided, if asked for."""
+    now = ledger.clock()
+    query = (
+        select(ApprovalRequest, ApprovalDecision)
+        .outerjoin(ApprovalDecision, col(ApprovalDecision.request_id) == col(ApprovalRequest.id))
+        .order_by(col(ApprovalRequest.id).desc())
+    )
+    if only_pending:
+        query = query.where(col(ApprovalDecision.request_id).is_(None), col(ApprovalRequest.expires_at) > now)
+    if limit is not None:
+        query = query.limit(limit)
+    with reading(ledger.database) as session:
+        return tuple(view_of(request, decision, now, replayed=False) for request, decision in session.exec(query))
+
+
+def view_of(
+    request: ApprovalRequest, decision: ApprovalDecision | None, now: datetime, *, replayed: bool
+) -> ApprovalView:
+    """Copy a request and what became of it into the frozen form that leaves the services."""
+    if request.id is None:
+        raise ValueError("a request has an id once it is stored")
+    if decision is not None:
+        state = ApprovalState.APPROVED if decision.approved else ApprovalState.REJECTED
+    else:
+        state = ApprovalState.PENDING if now < request.expires_at else ApprovalState.EXPIRED
+    return ApprovalView(
+        id=request.id,
+        kind=ApprovalKind(request.kind),
+        subject=request.subject,
+        amount=request.amount,
+        reference=request.reference,
+        note=request.note,
+        idempotency_key=request.idempotency_key,
+        reverses_id=request.reverses_id,
+        operator=request.operator,
+        created_at=request.created_at,
+        expires_at=request.expires_at,
+        state=state,
+        decided_by=None if decision is None else decision.operator,
+        decided_at=None if decision is None else decision.created_at,
+        reason=None if decision is None else decision.reason,
+        replayed=replayed,
+    )

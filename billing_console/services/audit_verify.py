@@ -1,0 +1,196 @@
+"""Verify the audit log: the chain row by row, the facts it vouches for, what people decided, and the anchors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlmodel import Session
+
+from billing_console.i18n import _
+from billing_console.services import states
+from billing_console.services.audit import hash_of
+from billing_console.services.audit_anchor import Anchor
+from billing_console.services.facts import KINDS, Digest, FactKind, read_spans, spell_spans
+from billing_console.services.ledger import Ledger
+from billing_console.services.session import reading
+from db.schema import AuditEntry, UsageOutbox, UsageRecord
+from db.statements import table_of
+
+PAGE = 2000
+
+Progress = Callable[[int, int], None]
+"""Told how many rows of the log have been verified, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFinding:
+    """Something that was changed past the program: where (table and ids), and what is wrong with it."""
+
+    where: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was verified: rows of the log, facts, and what was found to be wrong."""
+
+    rows: int
+    facts: int
+    head: str
+    findings: tuple[AuditFinding, ...]
+
+
+@dataclass(slots=True)
+class _Run:
+    """One pass over the log: what it vouches for so far."""
+
+    previous_id: int = 0
+    previous_hash: str = ""
+    rows: int = 0
+    facts: int = 0
+    covered: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def verify_audit(ledger: Ledger, anchors: Sequence[Anchor] = (), progress: Progress | None = None) -> Verified:
+    """Verify the whole log and everything it vouches for, in one snapshot; `anchors` are heads written down before."""
+    with reading(ledger.database) as session:
+        run = _Run()
+        wanted = {anchor.id: anchor for anchor in anchors}
+        findings = list(_chain(session, run, wanted, progress or _nobody))
+        findings += _coverage(session, run)
+        findings += _decisions(session, run)
+        findings += [
+            AuditFinding(f"audit_log {anchor.id}", _("is missing: an anchor names it, so the end was cut off"))
+            for anchor in wanted.values()
+        ]
+        return Verified(run.rows, run.facts, f"{run.previous_id} {run.previous_hash}", tuple(findings))
+
+
+def _nobody(done: int, whole: int) -> None:
+    """Tell nobody."""
+
+
+def _chain(session: Session, run: _Run, anchors: dict[int, Anchor], progress: Progress) -> Iterator[AuditFinding]:
+    columns = table_of(AuditEntry)
+    whole = session.connection().execute(select(func.count()).select_from(columns)).scalar_one()
+    last = -(2**63)
+    while True:
+        query = select(columns).where(columns.c.id > last).order_by(columns.c.id).limit(PAGE)
+        page = session.connection().execute(query).all()
+        for row in page:
+            yield from _link(row, run)
+            yield from _anchored(row, anchors.pop(row.id, None))
+            yield from _vouched(session, row, run)
+            run.rows += 1
+        progress(run.rows, whole)
+        if len(page) < PAGE:
+            return
+        last = page[-1].id
+
+
+def _link(row: Any, run: _Run) -> Iterator[AuditFinding]:
+    where = f"audit_log {row.id}"
+    if row.id != run.previous_id + 1:
+        gap = spell_spans([(run.previous_id + 1, row.id - 1)]) if row.id > run.previous_id else str(row.id)
+        yield AuditFinding(f"audit_log {gap}", _("is missing"))
+    if hash_of(row) != row.hash:
+        yield AuditFinding(where, _("was changed: its hash is that of other content"))
+    if row.previous_hash != run.previous_hash:
+        yield AuditFinding(
+            where,
+            _("does not follow row %(id)d: one of the two was changed, swapped or put in") % {"id": run.previous_id},
+        )
+    run.previous_id, run.previous_hash = row.id, row.hash
+
+
+def _anchored(row: Any, anchor: Anchor | None) -> Iterator[AuditFinding]:
+    if anchor is not None and anchor.hash != row.hash:
+        yield AuditFinding(f"audit_log {row.id}", _("is not the row that the anchor names: the log was written anew"))
+
+
+def _vouched(session: Session, row: Any, run: _Run) -> Iterator[AuditFinding]:
+    try:
+        proof = json.loads(row.proof or "{}")
+        for kind, (ids, digest) in proof.get("facts", {}).items():
+            yield from _facts(session, row.id, kind, ids, digest, run)
+        for kind, named in proof.get("states", {}).items():
+            run.states.setdefault(kind, {}).update(named)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        yield AuditFinding(f"audit_log {row.id}", _("holds a proof that cannot be read"))
+
+
+def _facts(session: Session, entry: int, kind: str, ids: str, digest: str, run: _Run) -> Iterator[AuditFinding]:
+    found = Digest(kind)
+    spans = read_spans(ids)
+    for span in spans:
+        for row in _rows(session, KINDS[kind], span):
+            found.add(row)
+            run.facts += 1
+    run.covered[kind] += spans
+    spelled, computed = found.spelled()
+    if spelled != ids:
+        yield AuditFinding(
+            f"{kind} {ids}", _("rows are missing; the audit log vouches for them in row %(id)d") % {"id": entry}
+        )
+    elif computed != digest:
+        yield AuditFinding(
+            f"{kind} {ids}", _("was changed since row %(id)d of the audit log vouched for it") % {"id": entry}
+        )
+
+
+def _rows(session: Session, kind: FactKind, span: tuple[int, int]) -> Iterator[Any]:
+    key = kind.table.c[kind.key]
+    query = select(*(kind.table.c[name] for name in kind.columns)).where(key >= span[0], key <= span[1]).order_by(key)
+    for row in session.connection().execute(query.execution_options(yield_per=PAGE)):
+        yield row._mapping
+
+
+def _coverage(session: Session, run: _Run) -> Iterator[AuditFinding]:
+    """Find facts that the log vouches for twice, or not at all: these were put in past the program."""
+    for kind, spans in run.covered.items():
+        after = -(2**63)
+        for first, last in [*sorted(spans), (2**63 - 1, 2**63 - 1)]:
+            if first <= after:
+                yield AuditFinding(f"{kind} {first}", _("is vouched for twice in the audit log"))
+            unknown = list(_between(session, kind, after, first))
+            if unknown:
+                yield AuditFinding(
+                    f"{kind} {spell_spans((one, one) for one in unknown)}",
+                    _("was put in past the program: no row of the audit log vouches for it"),
+                )
+            after = max(after, last)
+
+
+def _between(session: Session, kind: str, after: int, before: int) -> Iterator[int]:
+    """Find the first facts between two ids; a usage record that still waits in the outbox is not to be counted yet."""
+    fact = KINDS[kind]
+    key = fact.table.c[fact.key]
+    query = select(key).where(key > after, key < before)
+    records, outbox = table_of(UsageRecord), table_of(UsageOutbox)
+    if fact.table is records:
+        query = query.where(~select(outbox.c.usage_id).where(outbox.c.usage_id == key).exists())
+        if "cost_amount" in fact.columns:
+            query = query.where(records.c.cost_amount.is_not(None))
+    for row in session.connection().execute(query.order_by(key).limit(20)):
+        yield int(row[0])
+
+
+def _decisions(session: Session, run: _Run) -> Iterator[AuditFinding]:
+    for kind, now in states.current(session).items():
+        said = run.states.get(kind, {})
+        for name in sorted(now.keys() | said.keys()):
+            if now.get(name) != said.get(name):
+                yield AuditFinding(
+                    f"{kind} {name}",
+                    _("is %(now)s, but by the audit log it is %(said)s")
+                    % {"now": _spelled(now.get(name)), "said": _spelled(said.get(name))},
+                )
+
+
+def _spelled(state: Any) -> str:
+    return "-" if state is None else json.dumps(state, ensure_ascii=False)

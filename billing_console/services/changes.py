@@ -1,0 +1,85 @@
+"""Every change to a ledger goes through here: who may, the whole transaction, and its row in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlmodel import Session
+
+from billing_console.errors import NotPermitted, Refused
+from billing_console.i18n import _
+from billing_console.services.actions import OPERATORS_MAY, Action, allowed
+from billing_console.services.audit import Trail, append, append_refusal
+from billing_console.services.ledger import Ledger
+from billing_console.services.roles import role_of, whom_to_ask
+from billing_console.services.session import in_transaction, reading
+from billing_console.text import clean
+from db.values import Role
+
+Result = TypeVar("Result")
+
+
+def change(
+    ledger: Ledger,
+    action: Action,
+    target: str,
+    work: Callable[[Session, Trail], Result],
+    *,
+    one_snapshot: bool = False,
+    audit_refusal: bool = True,
+) -> Result:
+    """Run `work` in one transaction together with the check of who may do it and its row in the audit log.
+
+    `work` notes what it changed in the trail; without a note there is no row. A refusal is audited by itself, unless
+    the caller does something else instead (`audit_refusal`). Raises as `in_transaction` does, and what `work` raises.
+    """
+
+    def attempt(session: Session) -> Result:
+        _require(session, ledger, action)
+        trail = Trail(target)
+        result = work(session, trail)
+        if trail.changed:
+            append(session, ledger.actor, ledger.clock(), action, trail)
+        return result
+
+    try:
+        if ledger.read_only:
+            raise read_only_session()
+        return in_transaction(ledger.database, attempt, one_snapshot=one_snapshot)
+    except (Refused, NotPermitted) as refusal:
+        if audit_refusal:
+            append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)
+        raise
+
+
+def consider(ledger: Ledger, action: Action, target: str, work: Callable[[Session], Result]) -> Result:
+    """Run `work`, which looks at what a change would do, for somebody who may make that change; audit a refusal."""
+    try:
+        if ledger.read_only:
+            raise read_only_session()
+        with reading(ledger.database) as session:
+            _require(session, ledger, action, writing=False)
+            return work(session)
+    except (Refused, NotPermitted) as refusal:
+        append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)
+        raise
+
+
+def _require(session: Session, ledger: Ledger, action: Action, *, writing: bool = True) -> None:
+    """Raise NotPermitted unless the actor may do this now: a role may have been taken since the ledger was opened."""
+    role = role_of(session, ledger.actor, lock=writing)
+    if not allowed(ledger.actor, role, action):
+        needed = Role.OPERATOR if action in OPERATORS_MAY else Role.ADMIN
+        raise NotPermitted(
+            _("%(name)s has the role “%(role)s”, but %(action)s needs the role “%(needed)s”; nothing was changed.")
+            % {"name": clean(ledger.actor.name), "role": role or "-", "action": action, "needed": needed},
+            whom_to_ask(session),
+        )
+
+
+def read_only_session() -> NotPermitted:
+    """Return the refusal of every change in a read-only session."""
+    return NotPermitted(
+        _("This is a read-only session; nothing was changed."), _("Leave out --read-only to make changes.")
+    )

@@ -1,0 +1,98 @@
+"""What the audit log says of the facts a transaction wrote: their ids, and a digest of all that they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Table
+
+from billing_console.clock import iso
+from billing_console.money import plain
+from db.schema import ApprovalDecision, ApprovalRequest, Price, QuotaGrant, Recharge, UsageImport, UsageRecord
+from db.statements import table_of
+
+COSTS = "usage_costs"
+_COST_COLUMNS = ("cost_amount", "price_id")
+
+
+@dataclass(frozen=True, slots=True)
+class FactKind:
+    """A table of facts, the column that numbers it, and the columns that never change once a row has them."""
+
+    table: Table
+    key: str
+    columns: tuple[str, ...]
+
+
+def _whole(model: Any, key: str = "id") -> FactKind:
+    table = table_of(model)
+    return FactKind(table, key, tuple(column.name for column in table.columns))
+
+
+_records = table_of(UsageRecord)
+
+KINDS: dict[str, FactKind] = {
+    "recharges": _whole(Recharge),
+    "quota_grants": _whole(QuotaGrant),
+    "prices": _whole(Price),
+    "usage_imports": _whole(UsageImport),
+    "approval_requests": _whole(ApprovalRequest),
+    "approval_decisions": _whole(ApprovalDecision, "request_id"),
+    "usage_records": FactKind(_records, "id", tuple(c.name for c in _records.columns if c.name not in _COST_COLUMNS)),
+    COSTS: FactKind(_records, "id", ("id", *_COST_COLUMNS)),
+}
+"""Every kind of fact; the cost of a usage record is one of its own, because it may come later than the record."""
+
+
+@dataclass(slots=True)
+class Digest:
+    """The ids of some facts of one kind and a SHA-256 over their content, in order of id."""
+
+    kind: str
+    spans: list[list[int]] = field(default_factory=list)
+    _hash: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add one row, given by column name; rows come in order of id."""
+        kind = KINDS[self.kind]
+        number = row[kind.key]
+        if self.spans and self.spans[-1][1] == number - 1:
+            self.spans[-1][1] = number
+        else:
+            self.spans.append([number, number])
+        self._hash.update(_line([row[column] for column in kind.columns]))
+
+    def spelled(self) -> list[str]:
+        """Return the ids and the digest as the audit log keeps them."""
+        return [spell_spans(self.spans), self._hash.hexdigest()]
+
+
+def spell_spans(spans: Iterable[Iterable[int]]) -> str:
+    """Spell ranges of ids, as 1-2000,2003."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def read_spans(text: str) -> list[tuple[int, int]]:
+    """Read ranges of ids; raise ValueError for anything else."""
+    spans = []
+    for part in text.split(",") if text else ():
+        first, _dash, last = part.partition("-")
+        spans.append((int(first), int(last or first)))
+    return spans
+
+
+def _line(values: list[Any]) -> bytes:
+    return json.dumps([_spelled(value) for value in values], separators=(",", ":")).encode() + b"\n"
+
+
+def _spelled(value: Any) -> Any:
+    """Spell a value the same whether it comes from a service or from either engine."""
+    if isinstance(value, Decimal):
+        return plain(value)
+    return iso(value) if isinstance(value, datetime) else value

@@ -1,0 +1,47 @@
+"""Roles as a transaction sees them: who somebody is to the ledger now, and who else could be asked."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session, select
+
+from billing_console.i18n import _
+from billing_console.services.identity import Actor, Kind
+from billing_console.text import clean
+from db.schema import Operator
+from db.values import Role
+
+
+def role_of(session: Session, actor: Actor, *, lock: bool = False) -> Role | None:
+    """Return the role of somebody, None for nobody known; with `lock` it cannot be taken before the transaction ends.
+
+    An account is known by its name and its uid together, a name from a forced command by the name.
+    """
+    if actor.kind is Kind.SYSTEM:
+        return None
+    query = select(Operator).where(Operator.name == actor.name)
+    found = session.exec(query.with_for_update() if lock else query).first()
+    if found is None or (actor.kind is Kind.PERSON and found.uid != actor.uid):
+        return None
+    return Role(found.role)
+
+
+def whom_to_ask(session: Session) -> str:
+    """Return the sentence that names the admins."""
+    query = select(Operator.name).where(Operator.role == Role.ADMIN.value).order_by(Operator.name).limit(5)
+    return _("Ask an admin of this ledger: %(names)s.") % {"names": ", ".join(map(clean, session.exec(query)))}
+
+
+def found(session: Session, founder: Actor, now: datetime) -> Operator:
+    """Make whoever sets a ledger up its first admin."""
+    uid = founder.uid if founder.kind is Kind.PERSON else None
+    row = Operator(name=founder.name, uid=uid, role=Role.ADMIN.value, added_by=founder.name, added_at=now)
+    session.add(row)
+    session.flush()
+    return row
+
+
+def state_of(row: Operator) -> dict[str, object]:
+    """Return what the audit log says of an operator."""
+    return {"uid": row.uid, "role": row.role}

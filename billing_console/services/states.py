@@ -1,0 +1,50 @@
+"""What people decided and can decide again: operators, limits, thresholds, disabled models.
+
+The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+from sqlmodel import select as select_model
+
+from billing_console.money import plain
+from billing_console.services import limits, models, roles
+from billing_console.services.audit import State
+from db.schema import Limit, Model, Operator, ResourcePool
+from db.statements import table_of
+
+
+def _operators(session: Session) -> dict[str, State]:
+    return {row.name: roles.state_of(row) for row in session.exec(select_model(Operator))}
+
+
+def _limits(session: Session) -> dict[str, State]:
+    return {row.name: limits.state_of(row.amount) for row in session.exec(select_model(Limit))}
+
+
+def _thresholds(session: Session) -> dict[str, State]:
+    column = table_of(ResourcePool).c
+    query = select(column.provider_id, column.low_threshold).where(column.low_threshold.is_not(None))
+    return {provider: plain(percent) for provider, percent in session.connection().execute(query)}
+
+
+def _models(session: Session) -> dict[str, State]:
+    disabled = select_model(Model).where(col(Model.disabled_at).is_not(None))
+    return {f"{row.provider_id} {row.model_id}": models.state_of(row) for row in session.exec(disabled)}
+
+
+READERS: dict[str, Callable[[Session], dict[str, State]]] = {
+    "operators": _operators,
+    "limits": _limits,
+    "thresholds": _thresholds,
+    "models": _models,
+}
+
+
+def current(session: Session) -> dict[str, dict[str, State]]:
+    """Return every decision as it stands in the tables, by kind and name."""
+    return {kind: read(session) for kind, read in READERS.items()}
