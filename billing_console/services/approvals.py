@@ -12,7 +12,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from billing_console.errors import Conflict, Refused
-from billing_console.i18n import _
+from billing_console.i18n import N_, _
 from billing_console.money import plain
 from billing_console.services.audit import Trail
 from billing_console.services.ledger import Ledger
@@ -32,6 +32,19 @@ class ApprovalState(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"
+
+    @property
+    def spelled(self) -> str:
+        """Say where it stands, for people."""
+        return _(STATES[self])
+
+
+STATES = {
+    ApprovalState.PENDING: N_("pending"),
+    ApprovalState.APPROVED: N_("approved"),
+    ApprovalState.REJECTED: N_("rejected"),
+    ApprovalState.EXPIRED: N_("expired"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +107,7 @@ def waiting(session: Session, ledger: Ledger, wanted: Wanted) -> ApprovalView | 
     view = view_of(request, session.get(ApprovalDecision, request.id), ledger.clock(), replayed=True)
     if view.state in (ApprovalState.REJECTED, ApprovalState.EXPIRED):
         raise Refused(
-            _("Request %(id)d was not approved: it is %(state)s.") % {"id": view.id, "state": _(view.state)},
+            _("Request %(id)d was not approved: it is %(state)s.") % {"id": view.id, "state": view.state.spelled},
             _("Ask again with a new key."),
         )
     return view

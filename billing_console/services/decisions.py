@@ -85,7 +85,7 @@ def _open_request(session: Session, ledger: Ledger, request_id: int) -> Approval
     if view.state is not ApprovalState.PENDING:
         raise Conflict(
             _("Request %(id)d was decided by %(name)s already: it is %(state)s.")
-            % {"id": request_id, "name": clean(view.decided_by or ""), "state": _(view.state)}
+            % {"id": request_id, "name": clean(view.decided_by or ""), "state": view.state.spelled}
         )
     return request
 

@@ -11,18 +11,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, select
 
 from billing_console import clock
-from billing_console.errors import Conflict, Unavailable
+from billing_console.errors import Conflict, NotPermitted, Unavailable
 from billing_console.i18n import _
 from billing_console.services.actions import Action
 from billing_console.services.audit import append
 from billing_console.services.audit_start import everything_so_far
 from billing_console.services.identity import Actor, this_person
-from billing_console.services.roles import found
+from billing_console.services.roles import found, role_of, whom_to_ask
 from billing_console.services.session import explain, prepare, reading, schema_revision
 from db.engine import Database
 from db.revision import HEAD, REVISIONS
-from db.schema import LedgerInfo
+from db.schema import LedgerInfo, Operator
 from db.statements import table_of
+from db.values import Role
 
 DEFAULT_TIMEZONE = "Asia/Shanghai"
 DEFAULT_CURRENCY = "CNY"
@@ -136,10 +137,18 @@ def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: 
             config.attributes["connection"] = session.connection()
             command.upgrade(config, "head")
             _write_facts(session, facts)
-            found(session, founder, clock.now())
+            _require_admin(session, founder)
             append(session, founder, clock.now(), action, everything_so_far(session))
     except SQLAlchemyError as error:
         raise explain(error, database) from error
+
+
+def _require_admin(session: Session, founder: Actor) -> None:
+    """Let only an admin change the schema; a ledger that has no operators yet gets its first."""
+    if session.exec(select(Operator).limit(1)).first() is None:
+        found(session, founder, clock.now())
+    elif role_of(session, founder) is not Role.ADMIN:
+        raise NotPermitted(_("Only an admin may upgrade this ledger; nothing was changed."), whom_to_ask(session))
 
 
 def _write_facts(session: Session, facts: dict[str, str]) -> None:
