@@ -36,7 +36,7 @@ def change(
     """
 
     def attempt(session: Session) -> Result:
-        _require(session, ledger, action)
+        require(session, ledger, action)
         trail = Trail(target)
         result = work(session, trail)
         if trail.changed:
@@ -59,15 +59,18 @@ def consider(ledger: Ledger, action: Action, target: str, work: Callable[[Sessio
         if ledger.read_only:
             raise read_only_session()
         with reading(ledger.database) as session:
-            _require(session, ledger, action, writing=False)
+            require(session, ledger, action, writing=False)
             return work(session)
     except (Refused, NotPermitted) as refusal:
         append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)
         raise
 
 
-def _require(session: Session, ledger: Ledger, action: Action, *, writing: bool = True) -> None:
-    """Raise NotPermitted unless the actor may do this now: a role may have been taken since the ledger was opened."""
+def require(session: Session, ledger: Ledger, action: Action, *, writing: bool = True) -> None:
+    """Raise NotPermitted unless the actor may do this now: a role may have been taken since the ledger was opened.
+
+    In a transaction that writes, the role cannot be taken before it ends.
+    """
     role = role_of(session, ledger.actor, lock=writing)
     if not allowed(ledger.actor, role, action):
         needed = Role.OPERATOR if action in OPERATORS_MAY else Role.ADMIN

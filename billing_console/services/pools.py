@@ -16,7 +16,7 @@ from billing_console.money import CENT, EXACT, percentage, plain
 from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import BY_NAME, not_found, register_providers, require_provider
-from billing_console.services.changes import change
+from billing_console.services.changes import change, require
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.text import clean, storable
@@ -88,7 +88,7 @@ def open_pool(
 ) -> PoolView:
     """Give a provider, known or new, a pool with nothing in it; `low_threshold` in percent, None for the setting.
 
-    Raises Conflict if it has one already.
+    Only an admin may give it a threshold of its own. Raises Conflict if it has a pool already.
     """
     provider_id = storable(provider_id, "providerId")
     name = None if name is None else storable(name, "name")
@@ -96,6 +96,8 @@ def open_pool(
         check_threshold(low_threshold)
 
     def work(session: Session, trail: Trail) -> PoolView:
+        if low_threshold is not None:
+            require(session, ledger, Action.POOL_THRESHOLD)
         register_providers(session, ledger, [provider_id])
         pool = lock_pool(session, provider_id)
         if pool.opened_at is not None:
