@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from billing_console.services.approvals import ApprovalView
     from billing_console.services.audit import AuditView
     from billing_console.services.audit_verify import AuditFinding
+    from billing_console.services.backup import BackedUp, Restored
     from billing_console.services.costs import CostRow
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
@@ -309,4 +310,19 @@ REPRICED: Fields[Repriced] = {
 SETTLED: Fields[Settled] = {
     "counted": lambda done: done.counted,
     "unpriced": lambda done: done.unpriced,
+}
+
+BACKED_UP: Fields[BackedUp] = {
+    "path": lambda done: str(done.path),
+    "size": lambda done: done.size,
+    "rows": lambda done: done.rows,
+    "wrong": lambda done: done.wrong,
+    "seconds": lambda done: number(done.seconds),
+}
+
+RESTORED: Fields[Restored] = {
+    "path": lambda done: str(done.path),
+    "database": lambda done: done.database,
+    "rows": lambda done: done.rows,
+    "seconds": lambda done: number(done.seconds),
 }

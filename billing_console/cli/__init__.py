@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from billing_console import __version__
-from billing_console.cli import alerts, check, costs, ledger, models, pools, prices, quotas, setup, usage, usage_import
+from billing_console.cli import (
+    alerts,
+    backup,
+    check,
+    costs,
+    ledger,
+    models,
+    pools,
+    prices,
+    quotas,
+    setup,
+    usage,
+    usage_import,
+)
 from billing_console.cli.context import Root
 from billing_console.cli.failures import failure_of, without_name
 from billing_console.cli.help import translate
@@ -44,6 +57,8 @@ for name, command, words in (
     ("upgrade", setup.upgrade, N_("Bring an older database up to date.")),
     ("reconcile", ledger.reconcile, N_("Compare every balance and statistic with the facts.")),
     ("settle", ledger.settle, N_("Count the usage that a gateway inserted by itself.")),
+    ("backup", backup.backup, N_("Write the ledger to a new file, while others work on.")),
+    ("restore", backup.restore, N_("Put a backup to a database that holds no ledger yet.")),
 ):
     app.command(name, help=words)(command)
 usage.app.command("import", help=N_("Import usage from CSV or JSONL files, each row once."))(usage_import.import_usage)

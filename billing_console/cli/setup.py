@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +13,7 @@ import typer
 
 from billing_console.cli.context import Root, root_of
 from billing_console.cli.output import say, write
+from billing_console.cli.progress import bar
 from billing_console.errors import Conflict, ExitCode, InvalidInput, NotPermitted
 from billing_console.i18n import N_, _
 
@@ -30,7 +30,7 @@ def init(
     """Create the schema; where there is one already, say so."""
     from billing_console.services import setup
 
-    root = _writable(context)
+    root = writable(context)
     settings = root.settings
     try:
         setup.init(
@@ -49,7 +49,7 @@ def upgrade(context: typer.Context) -> None:
     """Bring the schema up to date."""
     from billing_console.services import setup
 
-    root = _writable(context)
+    root = writable(context)
     before, after = setup.upgrade(root.settings.database_url, founder=root.actor())
     if before == after:
         write(_("The schema is up to date (%(revision)s).") % {"revision": after} + "\n")
@@ -99,7 +99,7 @@ def _demo_ledger(path: Path, read_only: bool) -> Iterator[None]:
     def build(building: Path) -> None:
         from billing_console.demo.build import build as build_demo
 
-        with _bar(_("Building the demo ledger: 60 days of usage")) as progress:
+        with bar(_("Building the demo ledger: 60 days of usage")) as progress:
             build_demo(sqlite_url(building), now(), progress=progress)
 
     def waiting() -> None:
@@ -107,21 +107,6 @@ def _demo_ledger(path: Path, read_only: bool) -> Iterator[None]:
 
     with held(path, sqlite_url(path), now(), None if read_only else build, waiting):
         yield
-
-
-@contextmanager
-def _bar(words: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield what shows how much of a whole is done: a bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda done, whole: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
 
 def open_console(root: Root) -> int:
@@ -139,7 +124,8 @@ def open_console(root: Root) -> int:
     return run_console(options)
 
 
-def _writable(context: typer.Context) -> Root:
+def writable(context: typer.Context) -> Root:
+    """Return the options before the command; raise NotPermitted in a read-only session."""
     root = root_of(context)
     if root.read_only:
         raise NotPermitted(

@@ -59,16 +59,21 @@ class _Run:
 def verify_audit(ledger: Ledger, anchors: Sequence[Anchor] = (), progress: Progress | None = None) -> Verified:
     """Verify the whole log and everything it vouches for, in one snapshot; `anchors` are heads written down before."""
     with reading(ledger.database) as session:
-        run = _Run()
-        wanted = {anchor.id: anchor for anchor in anchors}
-        findings = list(_chain(session, run, wanted, progress or _nobody))
-        findings += _coverage(session, run)
-        findings += _decisions(session, run)
-        findings += [
-            AuditFinding(f"audit_log {anchor.id}", _("is missing: an anchor names it, so the end was cut off"))
-            for anchor in wanted.values()
-        ]
-        return Verified(run.rows, run.facts, f"{run.previous_id} {run.previous_hash}", tuple(findings))
+        return verify_in(session, anchors, progress)
+
+
+def verify_in(session: Session, anchors: Sequence[Anchor] = (), progress: Progress | None = None) -> Verified:
+    """Do the work of `verify_audit` on what a session sees."""
+    run = _Run()
+    wanted = {anchor.id: anchor for anchor in anchors}
+    findings = list(_chain(session, run, wanted, progress or _nobody))
+    findings += _coverage(session, run)
+    findings += _decisions(session, run)
+    findings += [
+        AuditFinding(f"audit_log {anchor.id}", _("is missing: an anchor names it, so the end was cut off"))
+        for anchor in wanted.values()
+    ]
+    return Verified(run.rows, run.facts, f"{run.previous_id} {run.previous_hash}", tuple(findings))
 
 
 def _nobody(done: int, whole: int) -> None:

@@ -66,7 +66,7 @@ def reconcile(ledger: Ledger, repair: bool = False, progress: Progress | None = 
     progress = progress or _nobody
     if not repair:
         with reading(ledger.database) as session:
-            return tuple(finding for finding, _mend in _differences(session, ledger, progress, repaired=False))
+            return compare(session, ledger, progress)
 
     def work(session: Session, trail: Trail) -> tuple[Finding, ...]:
         differences = list(_differences(session, ledger, progress, repaired=True))
@@ -78,6 +78,11 @@ def reconcile(ledger: Ledger, repair: bool = False, progress: Progress | None = 
         return tuple(finding for finding, _mend in differences)
 
     return change(ledger, Action.REPAIR, "", work, one_snapshot=True)
+
+
+def compare(session: Session, ledger: Ledger, progress: Progress | None = None) -> tuple[Finding, ...]:
+    """Return what reconcile finds in the session's snapshot, or in what its transaction has written so far."""
+    return tuple(finding for finding, _mend in _differences(session, ledger, progress or _nobody, repaired=False))
 
 
 def _nobody(done: int, whole: int) -> None:

@@ -120,11 +120,8 @@ def _make_room(path: Path) -> None:
         ) from error
 
 
-def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: Action) -> None:
-    """Run all migrations in one transaction, so that a kill leaves the old schema whole.
-
-    The log begins with all that is there already, so that it vouches for every fact from then on.
-    """
+def migrate(session: Session) -> None:
+    """Run all migrations in the session's transaction, so that a kill leaves the old schema whole."""
     from alembic import command
     from alembic.config import Config
 
@@ -132,10 +129,15 @@ def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: 
 
     config = Config()
     config.set_main_option("script_location", str(Path(db.migrations.__path__[0])).replace("%", "%%"))
+    config.attributes["connection"] = session.connection()
+    command.upgrade(config, "head")
+
+
+def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: Action) -> None:
+    """Migrate and begin the audit log with all that is there already, so that it vouches for every fact."""
     try:
         with database.writing() as session:
-            config.attributes["connection"] = session.connection()
-            command.upgrade(config, "head")
+            migrate(session)
             _write_facts(session, facts)
             _require_admin(session, founder)
             append(session, founder, clock.now(), action, everything_so_far(session))
