@@ -32,10 +32,16 @@ def find_file(config: Path | None) -> Path | None:
     return next((path for path in candidates if os.path.exists(path)), None)
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Read a settings file; raise Unavailable, with the reason, if it cannot be read."""
+def read_file(path: Path, *, only_roots: bool = False) -> dict[str, Any]:
+    """Read a settings file; raise Unavailable, with the reason, if it cannot be read.
+
+    With `only_roots` a file that somebody else can write says nothing. The file that was opened is looked at, not its
+    name, which could lead elsewhere by then.
+    """
     try:
         with path.open("rb") as file:
+            if only_roots and not _is_roots(file.fileno()):
+                return {}
             return tomllib.load(file, parse_float=Decimal)
     except OSError as error:
         raise Unavailable(
@@ -52,18 +58,15 @@ def read_file(path: Path) -> dict[str, Any]:
 def may_act_as_others(account: str, config: Path | None) -> bool:
     """Tell whether an account may use `--as`: only a settings file that root alone can write can say so."""
     path = find_file(config)
-    if path is None or not _is_roots(path):
-        return False
-    allowed = read_file(path).get(SHARED_ACCOUNTS, [])
-    return isinstance(allowed, list) and account in allowed
+    allowed = {} if path is None else read_file(path, only_roots=True)
+    named = allowed.get(SHARED_ACCOUNTS, [])
+    return isinstance(named, list) and account in named
 
 
-def _is_roots(path: Path) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+def _is_roots(number: int) -> bool:
+    found = os.fstat(number)
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISREG(found.st_mode) and found.st_uid == 0 and not writable
 
 
 def chosen_language(lang: str | None, config: Path | None) -> str | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from billing_console.services.alerts import AlertView
     from billing_console.services.approvals import ApprovalView
     from billing_console.services.audit import AuditView
+    from billing_console.services.audit_anchor import Anchor
     from billing_console.services.audit_verify import AuditFinding
     from billing_console.services.backup import BackedUp, Restored
     from billing_console.services.costs import CostRow
@@ -150,6 +151,7 @@ RECHARGE: Fields[RechargeView] = {
     "reversesId": lambda entry: entry.reverses_id,
     "reversedById": lambda entry: entry.reversed_by_id,
     "operator": lambda entry: entry.operator,
+    "approvedBy": lambda entry: entry.approved_by,
     "createdAt": lambda entry: entry.created_at,
 }
 
@@ -208,6 +210,12 @@ AUDIT_FINDING: Fields[AuditFinding] = {
     "problem": lambda finding: finding.problem,
 }
 
+ANCHOR: Fields[Anchor] = {
+    "id": lambda anchor: anchor.id,
+    "hash": lambda anchor: anchor.hash,
+    "takenAt": lambda anchor: anchor.taken_at,
+}
+
 ALERT: Fields[AlertView] = {
     "id": lambda alert: alert.id,
     "providerId": lambda alert: alert.provider_id,
@@ -240,6 +248,7 @@ GRANT: Fields[GrantView] = {
     "reference": lambda grant: grant.reference,
     "idempotencyKey": lambda grant: grant.idempotency_key,
     "operator": lambda grant: grant.operator,
+    "approvedBy": lambda grant: grant.approved_by,
     "createdAt": lambda grant: grant.created_at,
 }
 

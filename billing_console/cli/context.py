@@ -67,9 +67,14 @@ class Root:
     def open(self, *, timeout: int = LOCK_TIMEOUT_SECONDS, part: str | None = None) -> Ledger:
         """Open the ledger the settings name; waits `timeout` seconds for locks. `part` acts by itself, as cron does."""
         from billing_console.services.identity import system
-        from billing_console.services.ledger import open_ledger
+        from billing_console.services.ledger import open_ledger, record_refusal
 
         settings = self.settings
+        try:
+            actor = self.actor() if part is None else system(part)
+        except NotPermitted as refusal:
+            record_refusal(settings.database_url, self.purpose, refusal)
+            raise
         return open_ledger(
             settings.database_url,
             low_threshold=settings.low_threshold_percent,
@@ -78,7 +83,7 @@ class Root:
             currency=settings.currency,
             read_only=self.read_only,
             timeout=timeout,
-            actor=self.actor() if part is None else system(part),
+            actor=actor,
             purpose=self.purpose,
         )
 

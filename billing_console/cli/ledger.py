@@ -18,6 +18,7 @@ from billing_console.cli.output import (
     write_list,
     write_result,
 )
+from billing_console.cli.progress import bar
 from billing_console.errors import ExitCode
 from billing_console.i18n import N_, _, ngettext
 
@@ -42,7 +43,8 @@ def reconcile(
     from billing_console.services.reconcile import reconcile as compare
 
     with opened(context) as ledger:
-        findings = compare(ledger, repair)
+        with bar(_("Comparing with the facts")) as progress:
+            findings = compare(ledger, repair, progress)
         if findings or form is not Format.TABLE:
             write_list(findings, wire.FINDING, COLUMNS, form, ledger)
     if not findings:

@@ -31,6 +31,7 @@ from billing_console.cli.output import (
     write_result,
     write_waiting,
 )
+from billing_console.cli.repeatable import repeatable
 from billing_console.i18n import N_, _
 from billing_console.money import parse_amount, parse_decimal, shown, shown_exact
 
@@ -61,13 +62,19 @@ RECHARGE_COLUMNS: tuple[Column[RechargeView], ...] = (
     Column(N_("Available after"), lambda entry: entry.available_after, right=True),
     Column(N_("Reference"), lambda entry: entry.reference),
     Column(N_("Note"), lambda entry: entry.note),
-    Column(N_("Operator"), lambda entry: entry.operator),
+    Column(N_("Operator"), lambda entry: _people(entry)),
     Column(N_("Reversal"), lambda entry: _reversal(entry)),
 )
 
 
 def _percent(pool: PoolView) -> str | None:
     return f"{pool.balance_percentage:.2f}%" if pool.has_pool else None
+
+
+def _people(entry: RechargeView) -> str:
+    if entry.approved_by is None:
+        return entry.operator
+    return _("%(operator)s, approved by %(name)s") % {"operator": entry.operator, "name": entry.approved_by}
 
 
 def _reversal(entry: RechargeView) -> str | None:
@@ -127,6 +134,28 @@ def add(
         write_result(wire.record(wire.POOL, pool), words, form)
 
 
+@app.command("threshold", help=N_("Set below which percentage a pool is low; it is checked at once."))
+def threshold(
+    context: typer.Context,
+    provider: ProviderArgument,
+    percent: Annotated[
+        str, typer.Argument(metavar="PERCENT", help=N_("From 0 to 100; “default” for what the settings say."))
+    ],
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Set a pool's threshold."""
+    from billing_console.services.pools import set_threshold
+
+    wanted = None if percent == "default" else parse_decimal(percent.removesuffix("%"))
+    with opened(context) as ledger:
+        pool = set_threshold(ledger, provider, wanted)
+        words = _("%(provider)s is low below %(percent)s %% now.") % {
+            "provider": pool.provider_id,
+            "percent": f"{pool.low_threshold:.2f}",
+        }
+        write_result(wire.record(wire.POOL, pool), words, form)
+
+
 @app.command("history", help=N_("List recharges and reversals, newest first."))
 def history(
     context: typer.Context,
@@ -172,8 +201,9 @@ def recharge(
                 }
                 + needs_approval(change)
             )
-        done = recharges.recharge(ledger, provider, paid, reference=reference, key=key, note=note)
-        write_booked(done, ledger, form)
+        with repeatable(key):
+            done = recharges.recharge(ledger, provider, paid, reference=reference, key=key, note=note)
+            write_booked(done, ledger, form)
 
 
 @app.command("reverse", help=N_("Take a recharge back by a new entry that names it, once."))
@@ -213,7 +243,12 @@ def write_booked(entry: RechargeView | ApprovalView, ledger: Ledger, form: OneFo
     if isinstance(entry, ApprovalView):
         write_waiting(entry, form)
         return
-    words = _("%(provider)s %(amount)s: available %(before)s → %(after)s (recharge %(id)d, key %(key)s)") % {
+    write_money_result(wire.record(wire.RECHARGE, entry), booked_words(entry, ledger), entry.replayed, form)
+
+
+def booked_words(entry: RechargeView, ledger: Ledger) -> str:
+    """Say what was booked."""
+    return _("%(provider)s %(amount)s: available %(before)s → %(after)s (recharge %(id)d, key %(key)s)") % {
         "provider": entry.provider_id,
         "amount": shown_exact(entry.amount, symbol=ledger.symbol),
         "before": shown_exact(entry.available_before, symbol=ledger.symbol),
@@ -221,4 +256,3 @@ def write_booked(entry: RechargeView | ApprovalView, ledger: Ledger, form: OneFo
         "id": entry.id,
         "key": entry.idempotency_key,
     }
-    write_money_result(wire.record(wire.RECHARGE, entry), words, entry.replayed, form)

@@ -1,4 +1,4 @@
-"""How far a long command is."""
+"""How far a long command is: a bar for people on a terminal, nothing for programs."""
 
 from __future__ import annotations
 

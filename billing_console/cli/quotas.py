@@ -23,6 +23,7 @@ from billing_console.cli.output import (
     write_one,
     write_waiting,
 )
+from billing_console.cli.repeatable import repeatable
 from billing_console.i18n import N_, _
 from billing_console.money import parse_amount, shown_exact
 
@@ -93,12 +94,15 @@ def grant(
 ) -> None:
     """Grant quota after showing what that changes."""
     from billing_console.services.quotas import grant_quota
+    from billing_console.services.recharges import new_key
 
     more = parse_amount(amount)
     with opened(context) as ledger:
         if not yes:
             _ask(ledger, user, more, reference, revoke=False)
-        write_granted(grant_quota(ledger, user, more, reference=reference, key=key), ledger, form)
+        key = key or new_key()
+        with repeatable(key):
+            write_granted(grant_quota(ledger, user, more, reference=reference, key=key), ledger, form)
 
 
 @app.command("revoke", help=N_("Take unused quota back from a user."))
@@ -113,12 +117,15 @@ def revoke(
 ) -> None:
     """Revoke quota after showing what that changes."""
     from billing_console.services.quotas import revoke_quota
+    from billing_console.services.recharges import new_key
 
     less = parse_amount(amount)
     with opened(context) as ledger:
         if not yes:
             _ask(ledger, user, less, reference, revoke=True)
-        write_granted(revoke_quota(ledger, user, less, reference=reference, key=key), ledger, form)
+        key = key or new_key()
+        with repeatable(key):
+            write_granted(revoke_quota(ledger, user, less, reference=reference, key=key), ledger, form)
 
 
 def _ask(ledger: Ledger, user: str, amount: Decimal, reference: str, *, revoke: bool) -> None:
@@ -144,7 +151,12 @@ def write_granted(grant: GrantView | ApprovalView, ledger: Ledger, form: OneForm
     if isinstance(grant, ApprovalView):
         write_waiting(grant, form)
         return
-    words = _("%(user)s %(amount)s: remaining %(before)s → %(after)s (grant %(id)d, key %(key)s)") % {
+    write_money_result(wire.record(wire.GRANT, grant), granted_words(grant, ledger), grant.replayed, form)
+
+
+def granted_words(grant: GrantView, ledger: Ledger) -> str:
+    """Say what was granted or taken back."""
+    return _("%(user)s %(amount)s: remaining %(before)s → %(after)s (grant %(id)d, key %(key)s)") % {
         "user": grant.user_id,
         "amount": shown_exact(grant.amount, symbol=ledger.symbol),
         "before": shown_exact(grant.remaining_before, symbol=ledger.symbol),
@@ -152,4 +164,3 @@ def write_granted(grant: GrantView | ApprovalView, ledger: Ledger, form: OneForm
         "id": grant.id,
         "key": grant.idempotency_key,
     }
-    write_money_result(wire.record(wire.GRANT, grant), words, grant.replayed, form)

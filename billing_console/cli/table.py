@@ -14,14 +14,23 @@ from rich.table import Table
 from rich.text import Text
 
 from billing_console.cli.output import Column, View, write
-from billing_console.i18n import _
+from billing_console.i18n import N_, _
 from billing_console.money import shown
 from billing_console.services.ledger import Ledger
 from billing_console.text import clean
+from db.values import ApprovalKind, Outcome, Role
 from screens import words
 
 PIPED_WIDTH = 1000
 """Columns of a table that goes to a file or another program: nothing is wrapped there."""
+
+ROLES = {Role.VIEWER: N_("viewer"), Role.OPERATOR: N_("operator"), Role.ADMIN: N_("admin")}
+OUTCOMES = {Outcome.DONE: N_("done"), Outcome.REFUSED: N_("refused")}
+APPROVAL_KINDS = {
+    ApprovalKind.RECHARGE: N_("recharge"),
+    ApprovalKind.REVERSAL: N_("reversal"),
+    ApprovalKind.GRANT: N_("grant"),
+}
 
 NAMES: dict[Any, str] = {
     **words.USAGE_TYPES,
@@ -31,6 +40,9 @@ NAMES: dict[Any, str] = {
     **words.ALERT_LEVELS,
     **words.MODEL_STATUSES,
     **words.UNITS,
+    **ROLES,
+    **OUTCOMES,
+    **APPROVAL_KINDS,
 }
 
 

@@ -68,4 +68,9 @@ def allowed(actor: Actor, role: Role | None, action: Action) -> bool:
     """Tell whether somebody with this role, None for nobody known, may do this."""
     if actor.kind is Kind.SYSTEM:
         return action in SYSTEM_MAY.get(actor.name, ())
+    return role_allows(role, action)
+
+
+def role_allows(role: Role | None, action: Action) -> bool:
+    """Tell whether a person with this role may do this."""
     return role is Role.ADMIN or (role is Role.OPERATOR and action in OPERATORS_MAY)

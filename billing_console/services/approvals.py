@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from billing_console.errors import Conflict, Refused
+from billing_console.errors import Conflict, NotFound, Refused
 from billing_console.i18n import N_, _
 from billing_console.money import plain
 from billing_console.services.audit import Trail
@@ -19,7 +19,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.text import clean
 from db.schema import ApprovalDecision, ApprovalRequest
-from db.statements import row_of
+from db.statements import row_of, table_of
 from db.values import ApprovalKind
 
 VALID_FOR = timedelta(hours=24)
@@ -153,6 +153,49 @@ def list_approvals(ledger: Ledger, *, only_pending: bool = False, limit: int | N
         query = query.limit(limit)
     with reading(ledger.database) as session:
         return tuple(view_of(request, decision, now, replayed=False) for request, decision in session.exec(query))
+
+
+def get_approval(ledger: Ledger, request_id: int) -> ApprovalView:
+    """Return one request; raise NotFound for an unknown id."""
+    with reading(ledger.database) as session:
+        request = session.get(ApprovalRequest, request_id) if 0 <= request_id < 2**63 else None
+        if request is None:
+            raise unknown(request_id)
+        return view_of(request, session.get(ApprovalDecision, request_id), ledger.clock(), replayed=False)
+
+
+def unknown(request_id: int) -> NotFound:
+    """Return the refusal of a request that nobody made."""
+    return NotFound(
+        _("There is no request %(id)d.") % {"id": request_id}, _("List them with: billing-console approvals list")
+    )
+
+
+def reversals_asked(session: Session, ledger: Ledger, recharge_id: int) -> list[ApprovalView]:
+    """Return the requests to reverse a recharge, the newest last."""
+    query = (
+        select(ApprovalRequest, ApprovalDecision)
+        .outerjoin(ApprovalDecision, col(ApprovalDecision.request_id) == col(ApprovalRequest.id))
+        .where(ApprovalRequest.reverses_id == recharge_id)
+        .order_by(col(ApprovalRequest.id))
+    )
+    now = ledger.clock()
+    return [view_of(request, decision, now, replayed=True) for request, decision in session.exec(query)]
+
+
+APPROVER = col(ApprovalDecision.operator)
+"""Who approved what was booked, None where nobody had to; in a query that `with_approver` joined."""
+
+
+def with_approver(query: Any, key: Any, kinds: Sequence[ApprovalKind]) -> Any:
+    """Join the approval to a query of what was booked; `key` is its idempotency key.
+
+    The kinds are asked for because a recharge and a grant may have the same key.
+    """
+    request, decision = table_of(ApprovalRequest), table_of(ApprovalDecision)
+    asked = (request.c.idempotency_key == key) & request.c.kind.in_([kind.value for kind in kinds])
+    decided = (decision.c.request_id == request.c.id) & decision.c.approved
+    return query.outerjoin(request, asked).outerjoin(decision, decided)
 
 
 def view_of(

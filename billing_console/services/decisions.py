@@ -6,20 +6,27 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, select
 
-from billing_console.errors import Conflict, NotFound, Refused
+from billing_console.errors import Conflict, Refused
 from billing_console.i18n import _
 from billing_console.services import quotas, recharges
-from billing_console.services.actions import Action
-from billing_console.services.approvals import ApprovalState, ApprovalView, Wanted, view_of
+from billing_console.services.actions import Action, role_allows
+from billing_console.services.approvals import ApprovalState, ApprovalView, Wanted, unknown, view_of
 from billing_console.services.audit import Trail
 from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
 from billing_console.services.quotas import GrantView
 from billing_console.services.recharges import RechargeView
 from billing_console.text import clean, storable
-from db.schema import ApprovalDecision, ApprovalRequest
+from db.schema import ApprovalDecision, ApprovalRequest, Operator
 from db.statements import row_of
-from db.values import ApprovalKind
+from db.values import ApprovalKind, Role
+
+ACTIONS = {
+    ApprovalKind.RECHARGE: Action.RECHARGE,
+    ApprovalKind.REVERSAL: Action.REVERSE,
+    ApprovalKind.GRANT: Action.GRANT,
+}
+"""What each kind of request does once it is approved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,7 @@ def approve(ledger: Ledger, request_id: int) -> Approved:
                 _("Nothing was changed."),
             )
         wanted = Wanted(**{name: getattr(request, name) for name in Wanted.__dataclass_fields__})
+        _require_asker(session, wanted, request)
         book = quotas.book_approved if wanted.kind == ApprovalKind.GRANT else recharges.book_approved
         booked = book(session, ledger, trail, wanted, request.operator)
         decision = _decide(session, ledger, trail, request_id, approved=True, reason="")
@@ -73,9 +81,7 @@ def _open_request(session: Session, ledger: Ledger, request_id: int) -> Approval
         query = select(ApprovalRequest).where(ApprovalRequest.id == request_id)
         request = session.exec(query.with_for_update()).first()
     if request is None:
-        raise NotFound(
-            _("There is no request %(id)d.") % {"id": request_id}, _("List them with: billing-console approvals list")
-        )
+        raise unknown(request_id)
     view = view_of(request, session.get(ApprovalDecision, request_id), ledger.clock(), replayed=False)
     if view.state is ApprovalState.EXPIRED:
         raise Refused(
@@ -88,6 +94,20 @@ def _open_request(session: Session, ledger: Ledger, request_id: int) -> Approval
             % {"id": request_id, "name": clean(view.decided_by or ""), "state": view.state.spelled}
         )
     return request
+
+
+def _require_asker(session: Session, wanted: Wanted, request: ApprovalRequest) -> None:
+    """Refuse what somebody asked for who may not do it any more.
+
+    The row is locked: what the asker does meanwhile counts for the same day.
+    """
+    asker = session.exec(select(Operator).where(Operator.name == request.operator).with_for_update()).first()
+    if not role_allows(None if asker is None else Role(asker.role), ACTIONS[wanted.kind]):
+        raise Refused(
+            _("%(name)s, who made request %(id)d, may not do that any more.")
+            % {"name": clean(request.operator), "id": request.id},
+            _("Nothing was changed. Reject it with: billing-console approvals reject ID --reason TEXT"),
+        )
 
 
 def _decide(

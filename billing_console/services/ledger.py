@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -122,6 +123,16 @@ def _stranger(session: Session, actor: Actor) -> NotPermitted:
         _("%(name)s (uid %(uid)d) is no operator of this ledger.") % {"name": clean(actor.name), "uid": actor.uid},
         whom_to_ask(session),
     )
+
+
+def record_refusal(url: str, purpose: str, refusal: NotPermitted) -> None:
+    """Audit that the person of this process was refused before the ledger was opened, if it can be opened at all."""
+    with suppress(Unavailable):
+        database = connect(url, read_only=True)
+        try:
+            append_refusal(database, this_person(), clock.now(), Action.OPEN, purpose, refusal)
+        finally:
+            database.close()
 
 
 def _must_agree(what: str, known: str, wanted: str | None) -> None:

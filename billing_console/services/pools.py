@@ -130,11 +130,15 @@ def set_threshold(ledger: Ledger, provider_id: str, low_threshold: Decimal | Non
         if pool.opened_at is None:
             raise no_pool(provider_id)
         before = pool.low_threshold
-        if before != low_threshold:
-            pool.low_threshold = low_threshold
-            trail.note({"lowThreshold": before}, {"lowThreshold": low_threshold})
+        pool.low_threshold = low_threshold
+        checked = apply_check(session, ledger, pool)
+        if before != low_threshold or checked.change:
+            trail.note(
+                {"lowThreshold": before},
+                {"lowThreshold": low_threshold, "status": checked.pool.status, "alert": checked.change or None},
+            )
             trail.state("thresholds", provider_id, None if low_threshold is None else plain(low_threshold))
-        return apply_check(session, ledger, pool).pool
+        return checked.pool
 
     return change(ledger, Action.POOL_THRESHOLD, provider_id, work)
 

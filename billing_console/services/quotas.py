@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import case
 from sqlmodel import Session, col, select
@@ -14,7 +15,7 @@ from billing_console.i18n import _
 from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
 from billing_console.services import limits
 from billing_console.services.actions import Action
-from billing_console.services.approvals import ApprovalView, Wanted, ask, waiting
+from billing_console.services.approvals import APPROVER, ApprovalView, Wanted, ask, waiting, with_approver
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import not_found
 from billing_console.services.changes import change, consider
@@ -61,6 +62,7 @@ class GrantView:
     remaining_before: Decimal
     remaining_after: Decimal
     operator: str
+    approved_by: str | None
     created_at: datetime
     replayed: bool
 
@@ -111,12 +113,10 @@ def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
         if quota is None:
             known = list(session.exec(select(UserQuota.user_id).limit(50_000)))
             raise not_found(_("user"), user_id, known, _("List them with: billing-console quotas list"))
-        grants = session.exec(
-            select(QuotaGrant).where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id).desc())
-        )
+        grants = session.exec(_with_approver().where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id).desc()))
         return QuotaDetails(
             quota=_quota_view(ledger, quota),
-            grants=tuple(_grant_view(grant, replayed=False) for grant in grants),
+            grants=tuple(_grant_view(*row, replayed=False) for row in grants),
             recent=recent_usage(session, user_id, RECENT),
         )
 
@@ -184,6 +184,8 @@ def revoke_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: st
         known = _known(session, wanted)
         if known is not None:
             return known
+        # A key that stands for a grant that waits for approval is refused here, before both of them are booked.
+        waiting(session, ledger, wanted)
         quota = _lock_quota(session, ledger, wanted.subject)
         _require_allowed(ledger, quota, -amount)
         return _book(session, ledger, trail, quota, wanted, ledger.operator)
@@ -212,8 +214,18 @@ def _wanted(user_id: str, amount: Decimal, reference: str, key: str | None) -> W
 
 def _known(session: Session, wanted: Wanted) -> GrantView | None:
     """Return the grant that this key stands for already, None if it is new."""
-    earlier = session.exec(select(QuotaGrant).where(QuotaGrant.idempotency_key == wanted.idempotency_key)).first()
-    return None if earlier is None else _replay(earlier, (wanted.subject, wanted.amount, wanted.reference))
+    query = _with_approver().where(QuotaGrant.idempotency_key == wanted.idempotency_key)
+    earlier = session.exec(query).first()
+    if earlier is None:
+        return None
+    grant, approver = earlier
+    return _replay(grant, approver, (wanted.subject, wanted.amount, wanted.reference))
+
+
+def _with_approver() -> Any:
+    """Return a query of grants, each with who approved it."""
+    query = select(QuotaGrant, APPROVER).select_from(QuotaGrant)
+    return with_approver(query, col(QuotaGrant.idempotency_key), (ApprovalKind.GRANT,))
 
 
 def _book(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota, wanted: Wanted, operator: str) -> GrantView:
@@ -244,7 +256,7 @@ def _book(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota, want
         },
     )
     trail.fact("quota_grants", row_of(grant))
-    return _grant_view(grant, replayed=False)
+    return _grant_view(grant, None if operator == ledger.operator else ledger.operator, replayed=False)
 
 
 def _lock_quota(session: Session, ledger: Ledger, user_id: str) -> UserQuota:
@@ -278,7 +290,7 @@ def _require_allowed(ledger: Ledger, quota: UserQuota, signed: Decimal) -> None:
         )
 
 
-def _replay(earlier: QuotaGrant, content: tuple[str, Decimal, str]) -> GrantView:
+def _replay(earlier: QuotaGrant, approved_by: str | None, content: tuple[str, Decimal, str]) -> GrantView:
     if (earlier.user_id, earlier.amount, earlier.reference) != content:
         raise Conflict(
             _("The key %(key)s already stands for a grant of %(amount)s to %(user)s, reference “%(reference)s”.")
@@ -290,7 +302,7 @@ def _replay(earlier: QuotaGrant, content: tuple[str, Decimal, str]) -> GrantView
             },
             _("Nothing was changed. Use a new key for another grant."),
         )
-    return _grant_view(earlier, replayed=True)
+    return _grant_view(earlier, approved_by, replayed=True)
 
 
 def _quota_view(ledger: Ledger, quota: UserQuota) -> QuotaView:
@@ -307,7 +319,7 @@ def _quota_view(ledger: Ledger, quota: UserQuota) -> QuotaView:
     )
 
 
-def _grant_view(grant: QuotaGrant, *, replayed: bool) -> GrantView:
+def _grant_view(grant: QuotaGrant, approved_by: str | None, *, replayed: bool) -> GrantView:
     if grant.id is None:
         raise ValueError("a grant has an id once it is stored")
     return GrantView(
@@ -320,6 +332,7 @@ def _grant_view(grant: QuotaGrant, *, replayed: bool) -> GrantView:
         remaining_before=grant.remaining_after - grant.amount,
         remaining_after=grant.remaining_after,
         operator=grant.operator,
+        approved_by=approved_by,
         created_at=grant.created_at,
         replayed=replayed,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlmodel import Session, col, select
 
@@ -14,7 +15,16 @@ from billing_console.i18n import _
 from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
 from billing_console.services import limits
 from billing_console.services.actions import Action
-from billing_console.services.approvals import ApprovalView, Wanted, ask, waiting
+from billing_console.services.approvals import (
+    APPROVER,
+    ApprovalState,
+    ApprovalView,
+    Wanted,
+    ask,
+    reversals_asked,
+    waiting,
+    with_approver,
+)
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import require_provider
 from billing_console.services.changes import change, consider
@@ -48,6 +58,7 @@ class RechargeView:
     available_before: Decimal
     available_after: Decimal
     operator: str
+    approved_by: str | None
     created_at: datetime
     replayed: bool
 
@@ -129,6 +140,7 @@ def reverse_recharge(
         if left < 0:
             if not overdraw:
                 raise _overdrawn(ledger, original, left)
+            wanted = replace(wanted, idempotency_key=_reversal_key(session, ledger, original))
             return waiting(session, ledger, wanted) or ask(session, ledger, trail, wanted)
         return _book(session, ledger, trail, pool, wanted, ledger.operator)
 
@@ -226,6 +238,14 @@ def _reversal_of(original: Recharge, reason: str) -> Wanted:
     )
 
 
+def _reversal_key(session: Session, ledger: Ledger, original: Recharge) -> str:
+    """Return the key of the request that waits, or of a new one: what was rejected or expired can be asked again."""
+    earlier = [] if original.id is None else reversals_asked(session, ledger, original.id)
+    if earlier and earlier[-1].state is ApprovalState.PENDING:
+        return earlier[-1].idempotency_key
+    return f"{REVERSAL_KEY}{original.id}" + (f":{len(earlier) + 1}" if earlier else "")
+
+
 def _book(
     session: Session, ledger: Ledger, trail: Trail, pool: ResourcePool, wanted: Wanted, operator: str
 ) -> RechargeView:
@@ -264,7 +284,7 @@ def _book(
         },
     )
     trail.fact("recharges", row_of(booked))
-    return _view(booked, None, replayed=False)
+    return _view(booked, None, None if operator == ledger.operator else ledger.operator, replayed=False)
 
 
 def _known(session: Session, ledger: Ledger, wanted: Wanted) -> RechargeView | ApprovalView | None:
@@ -286,30 +306,33 @@ def _replay(session: Session, earlier: Recharge, wanted: Wanted) -> RechargeView
             },
             _("Nothing was changed. Use a new key for another recharge."),
         )
-    reversal = session.exec(select(Recharge.id).where(Recharge.reverses_id == earlier.id)).first()
-    return _view(earlier, reversal, replayed=True)
+    ((_entry, reversal, approver),) = session.exec(_with_others().where(col(Recharge.id) == earlier.id))
+    return _view(earlier, reversal, approver, replayed=True)
+
+
+def _with_others() -> Any:
+    """Return a query of recharges, each with the reversal that names it and who approved it."""
+    reversal = table_of(Recharge).alias("reversal")
+    query = select(Recharge, reversal.c.id, APPROVER).select_from(Recharge)
+    query = query.outerjoin(reversal, reversal.c.reverses_id == col(Recharge.id))
+    return with_approver(query, col(Recharge.idempotency_key), (ApprovalKind.RECHARGE, ApprovalKind.REVERSAL))
 
 
 def recharge_history(
     ledger: Ledger, provider_id: str | None = None, *, limit: int | None = 100
 ) -> tuple[RechargeView, ...]:
     """List recharges and reversals, of one provider or all, newest first; raise NotFound for an unknown provider."""
-    reversal = table_of(Recharge).alias("reversal")
-    query = (
-        select(Recharge, reversal.c.id)
-        .outerjoin(reversal, reversal.c.reverses_id == col(Recharge.id))
-        .order_by(col(Recharge.id).desc())
-    )
+    query = _with_others().order_by(col(Recharge.id).desc())
     with reading(ledger.database) as session:
         if provider_id is not None:
             require_provider(session, provider_id)
             query = query.where(Recharge.provider_id == provider_id)
         if limit is not None:
             query = query.limit(limit)
-        return tuple(_view(entry, reversed_by, replayed=False) for entry, reversed_by in session.exec(query))
+        return tuple(_view(*row, replayed=False) for row in session.exec(query))
 
 
-def _view(entry: Recharge, reversed_by_id: int | None, *, replayed: bool) -> RechargeView:
+def _view(entry: Recharge, reversed_by_id: int | None, approved_by: str | None, *, replayed: bool) -> RechargeView:
     if entry.id is None:
         raise ValueError("a recharge has an id once it is stored")
     return RechargeView(
@@ -325,6 +348,7 @@ def _view(entry: Recharge, reversed_by_id: int | None, *, replayed: bool) -> Rec
         available_before=entry.available_after - entry.amount,
         available_after=entry.available_after,
         operator=entry.operator,
+        approved_by=approved_by,
         created_at=entry.created_at,
         replayed=replayed,
     )
