@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -21,10 +21,12 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, TabbedContent, TabPane, Tabs
 
 import screens
-from billing_console.errors import BillingError
+from billing_console.errors import BillingError, NotPermitted
 from billing_console.i18n import N_, _
 from billing_console.pool_timer import PoolTimer
+from billing_console.services.actions import Action
 from billing_console.terminal import ConsoleOptions, crash_line
+from screens import words
 from screens.base import DataPane
 from screens.console import Console
 from screens.widgets.banner import AlertBanner, ProblemLine
@@ -33,6 +35,7 @@ from screens.widgets.keybar import KeyBar, bindings_in_order, key_name
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
+    from db.values import Role
 
 log = logging.getLogger(__name__)
 MOVES = ("cursor_", "scroll_", "page_", "column_", "command_palette", "screen.", "app.")
@@ -89,6 +92,8 @@ class BillingConsoleApp(Console):
         Binding("left_square_bracket", "step_tab(-1)", N_("Previous tab"), show=False),
         Binding("right_square_bracket", "step_tab(1)", N_("Next tab"), show=False),
         Binding("a", "alerts", N_("Alerts")),
+        Binding("A", "approvals", N_("Approvals"), show=False),
+        Binding("L", "audit_log", N_("Audit log"), show=False),
         Binding("colon,ctrl+p", "command_palette", N_("Commands"), show=False),
         Binding("question_mark,f1", "help", N_("Help")),
         Binding("q", "quit", N_("Quit")),
@@ -103,6 +108,7 @@ class BillingConsoleApp(Console):
         self.log_file = log_file
         self._opening = False
         self._pool_timer: PoolTimer | None = None
+        self._polls = False
 
     def compose(self) -> ComposeResult:
         """Lay out title, problems, alerts, tabs and keys; the panes come when their tab is first shown."""
@@ -145,32 +151,85 @@ class BillingConsoleApp(Console):
     def _open(self) -> None:
         try:
             ledger = self.options.open()
-            timer = None if self.read_only else PoolTimer(ledger, self.options.check_interval, self._pools_checked)
-            if timer is not None:
-                timer.start()
+            timer = self._timer_for(ledger)
         except Exception as error:
             self.call_later(self._not_opened, self.explain(error))
         else:
             self.call_later(self._opened, ledger, timer)
 
+    def _timer_for(self, ledger: Ledger) -> PoolTimer | None:
+        """Begin to check the pools, for somebody who may; the check itself acts as a part of the program."""
+        if self.read_only or not ledger.may(Action.POOL_CHECK):
+            return None
+        timer = PoolTimer(ledger, self.options.check_interval, self._pools_checked)
+        timer.start()
+        return timer
+
     def _not_opened(self, error: BillingError) -> None:
+        """Try again later, unless the ledger refused this person: each attempt leaves a row in the audit log."""
         self._opening = False
         self.report("open", error)
         pane = self.pane
         if pane is not None:
             pane.load()
-        self.set_timer(self.refresh_seconds, self.open_ledger)
+        if not isinstance(error, NotPermitted):
+            self.set_timer(self.refresh_seconds, self.open_ledger)
 
     def _opened(self, ledger: Ledger, timer: PoolTimer | None) -> None:
         self._opening = False
         self.ledger, self._pool_timer = ledger, timer
         self.report("open", None)
         self.query_one(TitleBar).zone = str(ledger.timezone)
+        self._show_person()
         banner = self.query_one(AlertBanner)
         banner.poll()
-        self.set_interval(self.refresh_seconds, banner.poll)
+        if not self._polls:
+            self._polls = True
+            self.set_interval(self.refresh_seconds, banner.poll)
         if self.pane is not None:
             self.pane.wake()
+
+    def _show_person(self) -> None:
+        title, ledger = self.query_one(TitleBar), self.ledger
+        title.role = _(words.ROLES[ledger.role]) if ledger and ledger.role else ""
+        title.person = ledger.operator if ledger else ""
+
+    def work_as(self, role: Role) -> None:
+        """Offer what this role allows, from now on; check the pools, or no longer."""
+        if self.ledger is None or self.ledger.role is role:
+            return
+        self.ledger = replace(self.ledger, role=role)
+        self._show_person()
+        if not self.may(Action.POOL_CHECK):
+            self._stop_timer()
+        elif self._pool_timer is None:
+            self._pool_timer = self._timer_for(self.ledger)
+        for pane in self.query(DataPane):
+            pane.role_changed()
+        for screen in self.screen_stack:
+            screen.refresh_bindings()
+
+    def shut_out(self, error: NotPermitted) -> None:
+        """Show why instead of the ledger, which is closed; only a person tries again."""
+        if self.ledger is None:
+            return
+        ledger, self.ledger = self.ledger, None
+        self._stop_timer()
+        ledger.close()
+        self.problems.clear()
+        self.problems["open"] = error
+        self.query_one(ProblemLine).show_problems({})
+        self._show_person()
+        self.query_one(AlertBanner).forget()
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        for pane in self.query(DataPane):
+            pane.forget()
+
+    def _stop_timer(self) -> None:
+        if self._pool_timer is not None:
+            self._pool_timer.stop()
+            self._pool_timer = None
 
     def _pools_checked(self, error: BillingError | None) -> None:
         self.call_later(self.report, "check", error)
@@ -186,8 +245,7 @@ class BillingConsoleApp(Console):
 
     def on_unmount(self) -> None:
         """Stop the pool check and close the database."""
-        if self._pool_timer is not None:
-            self._pool_timer.stop()
+        self._stop_timer()
 
     # The tabs
 
@@ -231,6 +289,23 @@ class BillingConsoleApp(Console):
 
         self.push_screen(AlertsDialog())
 
+    def action_approvals(self) -> None:
+        """Show what waits for a second person, and what became of it."""
+        from screens.dialogs.approvals import ApprovalsDialog
+
+        self.push_screen(ApprovalsDialog(self._decided))
+
+    def _decided(self) -> None:
+        self.query_one(AlertBanner).poll()
+        if self.pane is not None:
+            self.pane.load(asked=True)
+
+    def action_audit_log(self) -> None:
+        """Show who did what, and who was refused."""
+        from screens.dialogs.audit import AuditDialog
+
+        self.push_screen(AuditDialog())
+
     def action_help(self) -> None:
         """List every key that works here."""
         from screens.dialogs.help import HelpDialog
@@ -238,8 +313,8 @@ class BillingConsoleApp(Console):
         self.push_screen(HelpDialog(self.screen))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer the alerts only when the database is open."""
-        if action == "alerts":
+        """Offer what looks into the ledger only when it is open."""
+        if action in ("alerts", "approvals", "audit_log"):
             return self.ledger is not None
         return True
 

@@ -10,17 +10,19 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
+from billing_console.errors import NotPermitted
 from billing_console.i18n import N_, _
 from screens.console import Console, ask, console_of
 from screens.widgets.line import Line, paragraphs
 from screens.widgets.table import RecordTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from textual.timer import Timer
 
     from billing_console.errors import BillingError
+    from billing_console.services.actions import Action
     from billing_console.services.ledger import Ledger
 
 Data = TypeVar("Data")
@@ -35,8 +37,11 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     EMPTY: ClassVar[str] = ""
     """What to do when there is nothing to show, marked with N_(): names the command that fills this tab."""
 
-    WRITES: ClassVar[frozenset[str]] = frozenset()
-    """Actions that change the ledger: not offered in a read-only session."""
+    EMPTY_NEEDS: ClassVar[Action | None] = None
+    """Who may do what the second paragraph of EMPTY advises; others are not told."""
+
+    NEEDS: ClassVar[Mapping[str, Action]] = {}
+    """Actions of this tab that change the ledger, and what somebody must be allowed to do to be offered them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "reload", N_("Refresh")),
@@ -145,6 +150,22 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         self._show_filter()
         ask(self, self.question(), partial(self._loaded, asked), self._failed, group="load")
 
+    def role_changed(self) -> None:
+        """Offer what the role allows now."""
+        self.refresh_bindings()
+        if self.data is not None and self.nothing_in(self.data):
+            self._fill(self.data)
+
+    def forget(self) -> None:
+        """Show nothing of the ledger any more, but why it was closed."""
+        self.data, self._busy, self._changed_at = None, False, ""
+        self._write(".pane-age", "")
+        self._write(".pane-summary", "")
+        if self.table is not None:
+            self.table.show(())
+        self._notice(self._opening())
+        self.take_focus()
+
     def set_summary(self, text: str) -> None:
         """Write the line under the table."""
         self._write(".pane-summary", text)
@@ -172,6 +193,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
 
     def _loaded(self, asked: bool, data: Data) -> None:
         self._busy = False
+        if self.console.ledger is None:  # closed since the question was asked
+            return
         self.console.report(self.NAME, None)
         changed = data != self.data
         if changed:
@@ -186,15 +209,22 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         empty = self.nothing_in(data)
         focused = self.has_focus_within
         if empty:
-            self._notice(_("Nothing matches the filter. Esc clears it.") if self.is_filtered() else _(self.EMPTY))
+            self._notice(_("Nothing matches the filter. Esc clears it.") if self.is_filtered() else self._empty())
         else:
             self.set_class(True, "-filled")
         self.present(data)
         if self._awake and (focused or self.app.focused is None):
             self.call_after_refresh(self.take_focus)
 
+    def _empty(self) -> str:
+        text = _(self.EMPTY)
+        advised = self.EMPTY_NEEDS is None or self.console.may(self.EMPTY_NEEDS)
+        return text if advised else text.partition("\n\n")[0]
+
     def _failed(self, error: BillingError) -> None:
         self._busy = False
+        if self.console.ledger is None:
+            return
         self.console.report(self.NAME, error)
         if self.data is None:
             self._notice(paragraphs(error.message, error.hint, self._retrying()))
@@ -205,7 +235,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         error = self.console.problems.get("open")
         if error is None:
             return _("Opening the database…")
-        return paragraphs(error.message, error.hint, self._retrying())
+        by_itself = not isinstance(error, NotPermitted)
+        return paragraphs(error.message, error.hint, self._retrying() if by_itself else _("r tries again."))
 
     def _retrying(self) -> str:
         return _("Trying again every %(seconds)g s; r tries now.") % {"seconds": self.console.refresh_seconds}
@@ -228,7 +259,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what works here and now."""
-        if action in self.WRITES and self.console.read_only:
+        if action in self.NEEDS and not self.console.may(self.NEEDS[action]):
             return False
         if action == "clear_filter":
             return self.is_filtered()

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from datetime import datetime, tzinfo
     from pathlib import Path
 
+    from billing_console.errors import NotPermitted
+    from billing_console.services.actions import Action
     from billing_console.services.ledger import Ledger
+    from db.values import Role
 
 Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
@@ -42,6 +45,18 @@ class Console(App[int]):
 
     def open_ledger(self) -> None:
         """Open the database in a thread, now."""
+        raise NotImplementedError
+
+    def may(self, action: Action) -> bool:
+        """Tell whether to offer a change: nothing that the role, or a read-only session, does not allow."""
+        return self.ledger is not None and not self.read_only and self.ledger.may(action)
+
+    def work_as(self, role: Role) -> None:
+        """Offer what this role allows, from now on."""
+        raise NotImplementedError
+
+    def shut_out(self, error: NotPermitted) -> None:
+        """Close the ledger for somebody who is no operator any more."""
         raise NotImplementedError
 
     def show_tab(self, tab: str) -> None:

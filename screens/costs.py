@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 
 from billing_console import clock, money, wire
 from billing_console.i18n import N_, _, ngettext
+from billing_console.services.actions import Action
 from screens import words
 from screens.base import DataPane
 from screens.dialogs.cost_filter import CostFilterDialog, CostWish
@@ -59,6 +60,7 @@ class CostStatisticsView(DataPane[Costs]):
         "Nothing was used in this period. Press / for another one.\n\n"
         "Import usage with: billing-console usage import FILE"
     )
+    EMPTY_NEEDS = Action.IMPORT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", N_("Filter")),
         Binding("b", "group", N_("Group by")),

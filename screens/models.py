@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 
 from billing_console import clock
 from billing_console.i18n import N_, _, ngettext
+from billing_console.services.actions import Action
 from billing_console.text import one_line
 from db.values import ModelStatus
 from screens import words
@@ -33,7 +34,8 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
     NAME = "models"
     EMPTY = N_("No model is known yet.\n\nModels come with prices and usage: billing-console prices import FILE")
     FILTER_TITLE = N_("Filter models")
-    WRITES = frozenset({"switch_model"})
+    EMPTY_NEEDS = Action.PRICE
+    NEEDS: ClassVar = {"switch_model": Action.MODEL_DISABLE}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "switch_model", N_("Enable/disable")),
     ]

@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from billing_console import clock, money
 from billing_console.check_output import CHANGES
 from billing_console.i18n import N_, _, ngettext
+from billing_console.services.actions import Action
 from db.values import BalanceStatus
 from screens import words
 from screens.base import DataPane
@@ -40,7 +41,8 @@ class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):
 
     NAME = "pools"
     EMPTY = N_("No provider is known yet.\n\nAdd one with its pool: billing-console pools add PROVIDER")
-    WRITES = frozenset({"recharge", "check_now"})
+    EMPTY_NEEDS = Action.POOL_OPEN
+    NEEDS: ClassVar = {"recharge": Action.RECHARGE, "check_now": Action.POOL_CHECK}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "recharge", N_("Recharge")),
         Binding("n", "check_now", N_("Check now")),

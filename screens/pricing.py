@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 
 from billing_console import clock, money
 from billing_console.i18n import N_, _, ngettext
+from billing_console.services.actions import Action
 from billing_console.text import one_line
 from db.values import UsageType
 from screens import words
@@ -55,7 +56,8 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
     NAME = "pricing"
     EMPTY = N_("No price is known yet.\n\nPress p to add one, or: billing-console prices import FILE")
     FILTER_TITLE = N_("Filter prices")
-    WRITES = frozenset({"add_price"})
+    EMPTY_NEEDS = Action.PRICE
+    NEEDS: ClassVar = {"add_price": Action.PRICE}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "add_price", N_("Add price")),
     ]
@@ -137,12 +139,6 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
         """The row under the cursor."""
         row: PriceRow | None = self.query_one("#pricing-table", RecordTable).current
         return row
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer to add a price as soon as there is a ledger: the first one has no row to start from."""
-        if action == "add_price" and self.console.ledger is None:
-            return False
-        return super().check_action(action, parameters)
 
     def action_add_price(self) -> None:
         """Add a price for the model and type under the cursor, or for others typed into the form."""

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 
 from billing_console import money
 from billing_console.i18n import N_, _, ngettext
+from billing_console.services.actions import Action
 from billing_console.text import one_line
 from screens import words
 from screens.search import SearchPane
@@ -37,7 +38,8 @@ class UserQuotaManagement(SearchPane["tuple[QuotaView, ...]"]):
     )
     FILTER_TITLE = N_("Filter user quotas")
     FILTER_LABEL = N_("User id contains")
-    WRITES = frozenset({"grant", "revoke"})
+    EMPTY_NEEDS = Action.GRANT
+    NEEDS: ClassVar = {"grant": Action.GRANT, "revoke": Action.REVOKE}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "grant", N_("Grant")),
         Binding("v", "revoke", N_("Take back")),
@@ -124,8 +126,6 @@ class UserQuotaManagement(SearchPane["tuple[QuotaView, ...]"]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer to take back only from a row; a grant may be for a user never seen."""
-        if action == "grant" and self.console.ledger is None:
-            return False
         if action == "revoke" and not self.has_class("-filled"):
             return False
         return super().check_action(action, parameters)

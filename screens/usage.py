@@ -14,6 +14,7 @@ from textual.widgets import DataTable
 
 from billing_console import clock, money, wire
 from billing_console.i18n import N_, _, ngettext, pgettext
+from billing_console.services.actions import Action
 from db.values import CallStatus, UsageType
 from screens import words
 from screens.base import DataPane
@@ -51,6 +52,7 @@ class UsageRecordsView(DataPane[Window]):
 
     NAME = "usage"
     EMPTY = N_("No usage has been recorded yet.\n\nImport some with: billing-console usage import FILE")
+    EMPTY_NEEDS = Action.IMPORT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", N_("Filter")),
         Binding("s", "turn_round", N_("Sort")),

@@ -10,7 +10,18 @@ from rich.text import Text
 from billing_console import money
 from billing_console.i18n import N_, _
 from billing_console.text import one_line
-from db.values import AlertLevel, AlertType, BalanceStatus, CallStatus, ModelStatus, PriceUnit, UsageType
+from db.values import (
+    AlertLevel,
+    AlertType,
+    ApprovalKind,
+    BalanceStatus,
+    CallStatus,
+    ModelStatus,
+    Outcome,
+    PriceUnit,
+    Role,
+    UsageType,
+)
 
 USAGE_TYPES = {
     UsageType.TEXT_GENERATION: N_("text_generation"),
@@ -42,6 +53,13 @@ UNITS = {
     PriceUnit.SECOND: N_("second"),
     PriceUnit.MINUTE: N_("minute"),
 }
+ROLES = {Role.VIEWER: N_("viewer"), Role.OPERATOR: N_("operator"), Role.ADMIN: N_("admin")}
+KINDS = {
+    ApprovalKind.RECHARGE: N_("recharge"),
+    ApprovalKind.REVERSAL: N_("reversal"),
+    ApprovalKind.GRANT: N_("grant"),
+}
+OUTCOMES = {Outcome.DONE: N_("done"), Outcome.REFUSED: N_("refused")}
 
 GOOD, WARN, BAD, DIM = "green", "bold yellow", "bold red", "dim"
 """Styles that go with a word and a symbol, never alone: many terminals show 16 colours or none."""
@@ -57,6 +75,8 @@ STATES = {
     ModelStatus.ENABLED: (GOOD, MODEL_STATUSES[ModelStatus.ENABLED]),
     ModelStatus.DISABLED: (DIM, MODEL_STATUSES[ModelStatus.DISABLED]),
     ModelStatus.INSUFFICIENT_FUNDS: (BAD, MODEL_STATUSES[ModelStatus.INSUFFICIENT_FUNDS]),
+    Outcome.DONE: (GOOD, OUTCOMES[Outcome.DONE]),
+    Outcome.REFUSED: (BAD, OUTCOMES[Outcome.REFUSED]),
     AlertLevel.WARNING: (WARN, ALERT_LEVELS[AlertLevel.WARNING]),
     AlertLevel.CRITICAL: (BAD, ALERT_LEVELS[AlertLevel.CRITICAL]),
 }
@@ -79,7 +99,7 @@ def amount(value: Decimal | None, *, places: int = 2, symbol: str = "¥", style:
     return Text(text, style=style, justify="right", no_wrap=True, overflow="ellipsis", end="")
 
 
-def state(status: BalanceStatus | CallStatus | ModelStatus | AlertLevel) -> Text:
+def state(status: BalanceStatus | CallStatus | ModelStatus | AlertLevel | Outcome) -> Text:
     """Make a cell of a status: symbol, word and colour."""
     style, word = STATES[status]
     return Text(f"{MARKS[style]} {_(word)}", style=style, no_wrap=True, overflow="ellipsis", end="")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from textual import events
 from textual.pilot import Pilot
@@ -92,10 +93,11 @@ async def console(
     read_only: bool = False,
     refresh_seconds: float = 5.0,
     kind: type[BillingConsoleApp] = BillingConsoleApp,
+    name: str = TESTER.name,
 ) -> AsyncIterator[Keyboard]:
-    """The console on a ledger, open and at rest."""
+    """The console on a ledger, open and at rest, in the hands of the operator of this name."""
     options = ConsoleOptions(
-        lambda: open_ledger(url, read_only=read_only, actor=TESTER),
+        lambda: open_ledger(url, read_only=read_only, actor=replace(TESTER, name=name)),
         "a ledger",
         read_only=read_only,
         refresh_seconds=refresh_seconds,

@@ -84,6 +84,6 @@ def _call(number: int) -> NewUsage:
     )
 
 
-def open_stocked(url: str) -> Ledger:
-    """Open a ledger whose clock stands still."""
-    return replace(open_ledger(url, actor=TESTER), clock=lambda: NOW)
+def open_stocked(url: str, name: str = TESTER.name) -> Ledger:
+    """Open a ledger whose clock stands still, as the operator of this name."""
+    return replace(open_ledger(url, actor=replace(TESTER, name=name)), clock=lambda: NOW)

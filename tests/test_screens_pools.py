@@ -9,12 +9,14 @@ from rich.cells import cell_len
 
 from billing_console.money import LEDGER_LIMIT
 from billing_console.services.alerts import list_alerts
+from billing_console.services.approvals import list_approvals
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger
+from billing_console.services.limits import set_limit
 from billing_console.services.models import get_model
 from billing_console.services.pools import get_pool, list_pools
 from billing_console.services.recharges import recharge_history
-from db.values import AlertType, BalanceStatus, ModelStatus
+from db.values import AlertType, ApprovalKind, BalanceStatus, LimitName, ModelStatus
 from tests.factories import everything, pay, pool, price, spend
 from tests.keyboard import console
 
@@ -230,11 +232,33 @@ async def test_the_history_tells_all_of_an_entry(sqlite_ledger: Ledger, sqlite_u
             assert text in keys.screen
 
 
-async def test_a_reversal_that_would_overdraw_says_so_before_the_page(depleted: Ledger, sqlite_url: str) -> None:
+async def test_a_reversal_that_would_overdraw_asks_for_approval_in_place(depleted: Ledger, sqlite_url: str) -> None:
     async with console(sqlite_url) as keys:
         await keys.press("3", "H", "v", "x", "enter")
-        assert "would overdraw" in keys.line("of the pool is left")
+        assert "-¥30.00 → -¥130.00" in keys.screen
+        assert "Ask another admin to approve it?" in keys.line("would overdraw")
+        await keys.press("escape")
+        assert list_approvals(depleted) == ()
+        await keys.press("enter", "y")
+        (request,) = list_approvals(depleted)
+        assert (request.kind, request.amount, request.reference) == (ApprovalKind.REVERSAL, Decimal(-100), "x")
+        assert f"Request {request.id} waits" in keys.said
     assert len(recharge_history(depleted)) == 1
+
+
+async def test_a_recharge_above_the_limit_says_that_it_will_wait(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    set_limit(sqlite_ledger, LimitName.APPROVAL_ABOVE, Decimal(500))
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c", *"500", "enter", "r", "enter")
+        assert "another admin's approval" not in keys.screen
+        await keys.press("escape", "up", "1", "enter", "enter")
+        assert "It will wait for another admin's approval." in keys.screen
+        await keys.burst("y", "y")
+        (request,) = list_approvals(sqlite_ledger)
+        assert request.amount == Decimal(5001)
+        assert f"Request {request.id} waits" in keys.said
+    assert get_pool(sqlite_ledger, "openai").total_balance == Decimal(100)
 
 
 async def test_details_tell_balances_alert_models_and_recharges(depleted: Ledger, sqlite_url: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from billing_console.errors import Conflict, NotFound, Refused
@@ -45,6 +46,8 @@ STATES = {
     ApprovalState.REJECTED: N_("rejected"),
     ApprovalState.EXPIRED: N_("expired"),
 }
+OVER = (ApprovalState.REJECTED, ApprovalState.EXPIRED)
+"""The ends of a request from which nothing was booked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,7 @@ def waiting(session: Session, ledger: Ledger, wanted: Wanted) -> ApprovalView | 
     Raises Conflict where it asks for something else, Refused where it was rejected or has expired: a new key is a new
     request.
     """
-    query = select(ApprovalRequest).where(ApprovalRequest.idempotency_key == wanted.idempotency_key)
-    request = session.exec(query).first()
+    request = _standing_for(session, wanted.idempotency_key)
     if request is None:
         return None
     same = all(getattr(request, name) == getattr(wanted, name) for name in Wanted.__dataclass_fields__)
@@ -105,12 +107,28 @@ def waiting(session: Session, ledger: Ledger, wanted: Wanted) -> ApprovalView | 
             _("Nothing was changed. Use a new key for another request."),
         )
     view = view_of(request, session.get(ApprovalDecision, request.id), ledger.clock(), replayed=True)
-    if view.state in (ApprovalState.REJECTED, ApprovalState.EXPIRED):
+    if view.state in OVER:
         raise Refused(
             _("Request %(id)d was not approved: it is %(state)s.") % {"id": view.id, "state": view.state.spelled},
             _("Ask again with a new key."),
         )
     return view
+
+
+def renewed(session: Session, ledger: Ledger, wanted: Wanted) -> Wanted:
+    """Give what is asked for by a fixed key, a reversal, another one for each request that came to nothing."""
+    key, number = wanted.idempotency_key, 1
+    while (request := _standing_for(session, wanted.idempotency_key)) is not None:
+        view = view_of(request, session.get(ApprovalDecision, request.id), ledger.clock(), replayed=True)
+        if view.state not in OVER:
+            break
+        number += 1
+        wanted = replace(wanted, idempotency_key=f"{key}:{number}")
+    return wanted
+
+
+def _standing_for(session: Session, key: str) -> ApprovalRequest | None:
+    return session.exec(select(ApprovalRequest).where(ApprovalRequest.idempotency_key == key)).first()
 
 
 def _spelled(of: Any) -> str:
@@ -171,18 +189,6 @@ def unknown(request_id: int) -> NotFound:
     )
 
 
-def reversals_asked(session: Session, ledger: Ledger, recharge_id: int) -> list[ApprovalView]:
-    """Return the requests to reverse a recharge, the newest last."""
-    query = (
-        select(ApprovalRequest, ApprovalDecision)
-        .outerjoin(ApprovalDecision, col(ApprovalDecision.request_id) == col(ApprovalRequest.id))
-        .where(ApprovalRequest.reverses_id == recharge_id)
-        .order_by(col(ApprovalRequest.id))
-    )
-    now = ledger.clock()
-    return [view_of(request, decision, now, replayed=True) for request, decision in session.exec(query)]
-
-
 APPROVER = col(ApprovalDecision.operator)
 """Who approved what was booked, None where nobody had to; in a query that `with_approver` joined."""
 
@@ -196,6 +202,22 @@ def with_approver(query: Any, key: Any, kinds: Sequence[ApprovalKind]) -> Any:
     asked = (request.c.idempotency_key == key) & request.c.kind.in_([kind.value for kind in kinds])
     decided = (decision.c.request_id == request.c.id) & decision.c.approved
     return query.outerjoin(request, asked).outerjoin(decision, decided)
+
+
+def count_waiting(ledger: Ledger) -> int:
+    """Count the requests that can still be decided and that somebody else made."""
+    query = (
+        select(func.count())
+        .select_from(ApprovalRequest)
+        .outerjoin(ApprovalDecision, col(ApprovalDecision.request_id) == col(ApprovalRequest.id))
+        .where(
+            col(ApprovalDecision.request_id).is_(None),
+            col(ApprovalRequest.expires_at) > ledger.clock(),
+            col(ApprovalRequest.operator) != ledger.operator,
+        )
+    )
+    with reading(ledger.database) as session:
+        return session.exec(query).one()
 
 
 def view_of(

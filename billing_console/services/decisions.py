@@ -12,8 +12,9 @@ from billing_console.services import quotas, recharges
 from billing_console.services.actions import Action, role_allows
 from billing_console.services.approvals import ApprovalState, ApprovalView, Wanted, unknown, view_of
 from billing_console.services.audit import Trail
-from billing_console.services.changes import change
+from billing_console.services.changes import change, consider
 from billing_console.services.ledger import Ledger
+from billing_console.services.pools import BalanceChange
 from billing_console.services.quotas import GrantView
 from billing_console.services.recharges import RechargeView
 from billing_console.text import clean, storable
@@ -46,12 +47,7 @@ def approve(ledger: Ledger, request_id: int) -> Approved:
 
     def work(session: Session, trail: Trail) -> Approved:
         request = _open_request(session, ledger, request_id)
-        if request.operator == ledger.operator:
-            raise Refused(
-                _("Request %(id)d is your own; somebody else must approve it.") % {"id": request_id},
-                _("Nothing was changed."),
-            )
-        wanted = Wanted(**{name: getattr(request, name) for name in Wanted.__dataclass_fields__})
+        wanted = _wanted_by_another(request, ledger)
         _require_asker(session, wanted, request)
         book = quotas.book_approved if wanted.kind == ApprovalKind.GRANT else recharges.book_approved
         booked = book(session, ledger, trail, wanted, request.operator)
@@ -59,6 +55,18 @@ def approve(ledger: Ledger, request_id: int) -> Approved:
         return Approved(view_of(request, decision, ledger.clock(), replayed=False), booked)
 
     return change(ledger, Action.APPROVE, str(request_id), work)
+
+
+def preview_approval(ledger: Ledger, request_id: int) -> BalanceChange:
+    """Return what approving would change, a QuotaChange for a grant, by the rules of `approve`, writing nothing."""
+
+    def look(session: Session) -> BalanceChange:
+        request = _open_request(session, ledger, request_id, lock=False)
+        wanted = _wanted_by_another(request, ledger)
+        preview = quotas.preview_approved if wanted.kind == ApprovalKind.GRANT else recharges.preview_approved
+        return preview(session, ledger, wanted, request.operator)
+
+    return consider(ledger, Action.APPROVE, str(request_id), look)
 
 
 def reject(ledger: Ledger, request_id: int, *, reason: str) -> ApprovalView:
@@ -74,12 +82,22 @@ def reject(ledger: Ledger, request_id: int, *, reason: str) -> ApprovalView:
     return change(ledger, Action.REJECT, str(request_id), work)
 
 
-def _open_request(session: Session, ledger: Ledger, request_id: int) -> ApprovalRequest:
-    """Return a request that can be decided, locked: two people at once decide it once."""
+def _wanted_by_another(request: ApprovalRequest, ledger: Ledger) -> Wanted:
+    """Return what a request asks for; refuse one's own."""
+    if request.operator == ledger.operator:
+        raise Refused(
+            _("Request %(id)d is your own; somebody else must approve it.") % {"id": request.id},
+            _("Nothing was changed."),
+        )
+    return Wanted(**{name: getattr(request, name) for name in Wanted.__dataclass_fields__})
+
+
+def _open_request(session: Session, ledger: Ledger, request_id: int, *, lock: bool = True) -> ApprovalRequest:
+    """Return a request that can be decided, locked unless it is only looked at: two people at once decide it once."""
     request = None
     if 0 <= request_id < 2**63:
         query = select(ApprovalRequest).where(ApprovalRequest.id == request_id)
-        request = session.exec(query.with_for_update()).first()
+        request = session.exec(query.with_for_update() if lock else query).first()
     if request is None:
         raise unknown(request_id)
     view = view_of(request, session.get(ApprovalDecision, request_id), ledger.clock(), replayed=False)

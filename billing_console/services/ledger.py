@@ -9,18 +9,17 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from sqlmodel import Session, select
+from sqlmodel import select
 
 from billing_console import clock
-from billing_console.errors import BillingError, NotPermitted, Unavailable
+from billing_console.errors import BillingError, Unavailable
 from billing_console.i18n import _
 from billing_console.money import CURRENCY_SYMBOLS
 from billing_console.services.actions import Action, allowed
 from billing_console.services.audit import append_refusal
 from billing_console.services.identity import Actor, Kind, this_person
-from billing_console.services.roles import role_of, whom_to_ask
+from billing_console.services.roles import role_of, stranger
 from billing_console.services.session import connect, reading
-from billing_console.text import clean
 from db.engine import LOCK_TIMEOUT_SECONDS, Database
 from db.schema import LedgerInfo
 from db.values import Role
@@ -98,10 +97,10 @@ def open_ledger(
         with reading(database) as session:
             known = {row.name: row.value for row in session.exec(select(LedgerInfo))}
             role = role_of(session, actor)
-            stranger = None if role or actor.kind is Kind.SYSTEM else _stranger(session, actor)
-        if stranger is not None:
-            append_refusal(database, actor, clock.now(), Action.OPEN, purpose, stranger)
-            raise stranger
+            refusal = None if role or actor.kind is Kind.SYSTEM else stranger(session, actor)
+        if refusal is not None:
+            append_refusal(database, actor, clock.now(), Action.OPEN, purpose, refusal)
+            raise refusal
         _must_agree(_("business time zone"), known["business_timezone"], timezone)
         _must_agree(_("currency"), known["currency"], currency)
     except BillingError:
@@ -115,13 +114,6 @@ def open_ledger(
         require_quota=require_quota,
         actor=actor,
         role=role,
-    )
-
-
-def _stranger(session: Session, actor: Actor) -> NotPermitted:
-    return NotPermitted(
-        _("%(name)s (uid %(uid)d) is no operator of this ledger.") % {"name": clean(actor.name), "uid": actor.uid},
-        whom_to_ask(session),
     )
 
 

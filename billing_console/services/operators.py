@@ -14,7 +14,7 @@ from billing_console.services.audit import Trail
 from billing_console.services.changes import change
 from billing_console.services.identity import SYSTEM, uid_of
 from billing_console.services.ledger import Ledger
-from billing_console.services.roles import state_of
+from billing_console.services.roles import role_of, state_of, stranger
 from billing_console.services.session import reading
 from billing_console.text import clean, storable
 from db.schema import Operator
@@ -36,6 +36,15 @@ def list_operators(ledger: Ledger) -> tuple[OperatorView, ...]:
     """List the operators by name."""
     with reading(ledger.database) as session:
         return tuple(_view(row) for row in session.exec(select(Operator).order_by(Operator.name)))
+
+
+def role_now(ledger: Ledger) -> Role:
+    """Return the role of whoever works with the ledger, as it is now; raise NotPermitted once they have none."""
+    with reading(ledger.database) as session:
+        role = role_of(session, ledger.actor)
+        if role is None:
+            raise stranger(session, ledger.actor)
+        return role
 
 
 def add_operator(ledger: Ledger, name: str, role: Role) -> OperatorView:

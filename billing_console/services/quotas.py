@@ -135,17 +135,21 @@ def preview_grant(ledger: Ledger, user_id: str, amount: Decimal, *, revoke: bool
         _require_allowed(ledger, quota, signed)
         if not revoke:
             limits.enforce(session, ledger, amount)
-        before = _remaining(quota)
-        return QuotaChange(
-            before=before,
-            after=before + signed,
-            had_quota=quota.granted_amount is not None,
-            was_blocked=_quota_view(ledger, quota).is_blocked,
-            is_blocked=before + signed <= 0,
-            needs_approval=not revoke and limits.needs_approval(session, amount),
-        )
+        return _changed(ledger, quota, signed, needs_approval=not revoke and limits.needs_approval(session, amount))
 
     return consider(ledger, Action.REVOKE if revoke else Action.GRANT, user_id, look)
+
+
+def _changed(ledger: Ledger, quota: UserQuota, signed: Decimal, *, needs_approval: bool) -> QuotaChange:
+    before = _remaining(quota)
+    return QuotaChange(
+        before=before,
+        after=before + signed,
+        had_quota=quota.granted_amount is not None,
+        was_blocked=_quota_view(ledger, quota).is_blocked,
+        is_blocked=before + signed <= 0,
+        needs_approval=needs_approval,
+    )
 
 
 def grant_quota(
@@ -199,6 +203,14 @@ def book_approved(session: Session, ledger: Ledger, trail: Trail, wanted: Wanted
     _require_allowed(ledger, quota, wanted.amount)
     limits.enforce(session, ledger, wanted.amount, operator=operator)
     return _book(session, ledger, trail, quota, wanted, operator)
+
+
+def preview_approved(session: Session, ledger: Ledger, wanted: Wanted, operator: str) -> QuotaChange:
+    """Return what `book_approved` would do to the quota, by its rules, writing nothing."""
+    quota = session.get(UserQuota, wanted.subject) or _new_quota(ledger, wanted.subject)
+    _require_allowed(ledger, quota, wanted.amount)
+    limits.enforce(session, ledger, wanted.amount, operator=operator)
+    return _changed(ledger, quota, wanted.amount, needs_approval=False)
 
 
 def _wanted(user_id: str, amount: Decimal, reference: str, key: str | None) -> Wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -17,11 +17,10 @@ from billing_console.services import limits
 from billing_console.services.actions import Action
 from billing_console.services.approvals import (
     APPROVER,
-    ApprovalState,
     ApprovalView,
     Wanted,
     ask,
-    reversals_asked,
+    renewed,
     waiting,
     with_approver,
 )
@@ -140,7 +139,7 @@ def reverse_recharge(
         if left < 0:
             if not overdraw:
                 raise _overdrawn(ledger, original, left)
-            wanted = replace(wanted, idempotency_key=_reversal_key(session, ledger, original))
+            wanted = renewed(session, ledger, wanted)
             return waiting(session, ledger, wanted) or ask(session, ledger, trail, wanted)
         return _book(session, ledger, trail, pool, wanted, ledger.operator)
 
@@ -165,12 +164,25 @@ def preview_reversal(ledger: Ledger, recharge_id: int, *, overdraw: bool = False
 def book_approved(session: Session, ledger: Ledger, trail: Trail, wanted: Wanted, operator: str) -> RechargeView:
     """Book a recharge or reversal that `operator` asked for and the actor approved, by the rules as they are now."""
     pool = lock_pool(session, wanted.subject)
+    _require_bookable(session, ledger, pool, wanted, operator)
+    return _book(session, ledger, trail, pool, wanted, operator)
+
+
+def preview_approved(session: Session, ledger: Ledger, wanted: Wanted, operator: str) -> BalanceChange:
+    """Return what `book_approved` would do to the available balance, by its rules, writing nothing."""
+    name = require_provider(session, wanted.subject).name
+    pool = session.get_one(ResourcePool, wanted.subject)
+    _require_bookable(session, ledger, pool, wanted, operator)
+    before = view_of(ledger, pool, name, unsettled(session, wanted.subject)).available_balance
+    return BalanceChange(before=before, after=before + wanted.amount)
+
+
+def _require_bookable(session: Session, ledger: Ledger, pool: ResourcePool, wanted: Wanted, operator: str) -> None:
     if wanted.reverses_id is None:
         _require_room(pool, wanted.amount)
         limits.enforce(session, ledger, wanted.amount, operator=operator, provider_id=wanted.subject)
     else:
         _require_reversible(session, _found(session, wanted.reverses_id))
-    return _book(session, ledger, trail, pool, wanted, operator)
 
 
 def _checked_key(key: str) -> str:
@@ -236,14 +248,6 @@ def _reversal_of(original: Recharge, reason: str) -> Wanted:
         idempotency_key=f"{REVERSAL_KEY}{original.id}",
         reverses_id=original.id,
     )
-
-
-def _reversal_key(session: Session, ledger: Ledger, original: Recharge) -> str:
-    """Return the key of the request that waits, or of a new one: what was rejected or expired can be asked again."""
-    earlier = [] if original.id is None else reversals_asked(session, ledger, original.id)
-    if earlier and earlier[-1].state is ApprovalState.PENDING:
-        return earlier[-1].idempotency_key
-    return f"{REVERSAL_KEY}{original.id}" + (f":{len(earlier) + 1}" if earlier else "")
 
 
 def _book(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlmodel import Session, select
 
+from billing_console.errors import NotPermitted
 from billing_console.i18n import _
 from billing_console.services.identity import Actor, Kind
 from billing_console.text import clean
@@ -31,6 +32,14 @@ def whom_to_ask(session: Session) -> str:
     """Return the sentence that names the admins."""
     query = select(Operator.name).where(Operator.role == Role.ADMIN.value).order_by(Operator.name).limit(5)
     return _("Ask an admin of this ledger: %(names)s.") % {"names": ", ".join(map(clean, session.exec(query)))}
+
+
+def stranger(session: Session, actor: Actor) -> NotPermitted:
+    """Return the refusal of somebody whom the ledger does not know."""
+    return NotPermitted(
+        _("%(name)s (uid %(uid)d) is no operator of this ledger.") % {"name": clean(actor.name), "uid": actor.uid},
+        whom_to_ask(session),
+    )
 
 
 def found(session: Session, founder: Actor, now: datetime) -> Operator:

@@ -59,6 +59,8 @@ class Change:
     label: str
     before: str
     after: str
+    waits: bool = False
+    """Whether it happens only once another admin has approved it."""
 
 
 def required(text: str) -> str:
@@ -246,7 +248,8 @@ class FormDialog(Dialog[Result], Generic[Result]):
 
     def on_mount(self) -> None:
         """Begin in the first field."""
-        self.rows[0].focus_field()
+        if self.rows:
+            self.rows[0].focus_field()
 
     @property
     def rows(self) -> list[FieldRow]:
@@ -314,6 +317,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
     _writing = False
     _left: Widget | None = None
     _values: dict[str, Any]
+    _changes: Sequence[Change] = ()
 
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:
         """Return what computes the lines before → after, in a thread, and refuses what cannot be done."""
@@ -326,6 +330,15 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
     def question(self, values: dict[str, Any]) -> str:
         """Return the sentence above the changes: what will be done to whom."""
         raise NotImplementedError
+
+    def waits(self) -> str:
+        """Return the sentence below changes that another admin must approve."""
+        return _("It will wait for another admin's approval.")
+
+    @property
+    def needs_approval(self) -> bool:
+        """Whether the page says that another admin must approve it."""
+        return any(change.waits for change in self._changes)
 
     def compose_content(self) -> ComposeResult:
         """Lay out the form and the page after it."""
@@ -350,11 +363,14 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
         ask(self, self.preview(values), self._show_page, self.refused, group="preview")
 
     def _show_page(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
         lines = [clean(self.question(self._values)), ""]
         width = max((Text(change.label).cell_len for change in changes), default=0)
         for change in changes:
             pad = " " * (width - Text(change.label).cell_len)
             lines.append(f"{change.label}{pad}  {change.before} → {change.after}")
+        if self.needs_approval:
+            lines += ["", "◆ " + self.waits()]
         lines += ["", _("Press y to do it, Esc to go back.")]
         self.query_one(".confirm-text", Line).say("\n".join(lines))
         self._turn_to(confirm=True)

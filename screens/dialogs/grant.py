@@ -18,7 +18,7 @@ from screens.dialogs.money_form import MoneyForm, balance
 if TYPE_CHECKING:
     from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
-    from billing_console.services.quotas import GrantView
+    from billing_console.services.quotas import GrantView, QuotaChange
 
 
 class GrantDialog(MoneyForm["GrantView | ApprovalView"]):
@@ -65,12 +65,7 @@ class GrantDialog(MoneyForm["GrantView | ApprovalView"]):
         def work(ledger: Ledger) -> Sequence[Change]:
             from billing_console.services.quotas import preview_grant
 
-            change = preview_grant(ledger, user_id, amount, revoke=revoke)
-            remaining = balance(_("Remaining quota"), change, ledger)
-            if not change.had_quota:
-                remaining = replace(remaining, before=_("no quota"))
-            next_call = Change(_("Next call"), _passes(change.was_blocked), _passes(change.is_blocked))
-            return (remaining, next_call)
+            return quota_changes(preview_grant(ledger, user_id, amount, revoke=revoke), ledger)
 
         return work
 
@@ -86,6 +81,14 @@ class GrantDialog(MoneyForm["GrantView | ApprovalView"]):
             return change(ledger, user_id, amount, reference=reference, key=key)
 
         return work
+
+
+def quota_changes(change: QuotaChange, ledger: Ledger) -> Sequence[Change]:
+    """Spell what a grant or revocation changes."""
+    remaining = balance(_("Remaining quota"), change, ledger)
+    if not change.had_quota:
+        remaining = replace(remaining, before=_("no quota"))
+    return (remaining, Change(_("Next call"), _passes(change.was_blocked), _passes(change.is_blocked)))
 
 
 def _passes(is_blocked: bool) -> str:

@@ -43,8 +43,8 @@ def reference(text: str) -> str:
 
 
 def balance(label: str, change: BalanceChange, ledger: Ledger) -> Change:
-    """Spell a change of balance, with as many decimals as its amount needs to be seen."""
+    """Spell a change of balance, with as many decimals as its amount needs to be seen, and whether it waits."""
     amount = abs(change.after - change.before).normalize()
     places = max(2, -int(amount.as_tuple().exponent))
     before, after = (money.shown(value, places=places, symbol=ledger.symbol) for value in (change.before, change.after))
-    return Change(label, before, after)
+    return Change(label, before, after, waits=change.needs_approval)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from billing_console.i18n import _
+from billing_console.services.actions import Action
 from billing_console.text import one_line
 from screens import words
 from screens.dialogs.details import DetailsDialog, facts
@@ -47,7 +48,8 @@ class PriceHistoryDialog(DetailsDialog["tuple[PriceView, ...]"]):
         """Show one paragraph a version."""
         if not answer:
             yield Content(_("This model has no price: its calls are recorded as unpriced, at no cost."))
-            yield Content(_("Add one with p; then price those calls with: billing-console usage reprice"))
+            if self.console.may(Action.PRICE):
+                yield Content(_("Add one with p; then price those calls with: billing-console usage reprice"))
         for usage_type, group in groupby(answer, lambda price: price.usage_type):
             yield Content.assemble((_(words.USAGE_TYPES[usage_type]), "bold"))
             past = False

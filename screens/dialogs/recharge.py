@@ -93,25 +93,30 @@ class ReversalDialog(ConfirmedForm["RechargeView | ApprovalView"]):
             "reference": self.entry.reference,
         }
 
+    def waits(self) -> str:
+        """Say why it cannot be done at once, and ask."""
+        return _("This would overdraw the pool. Ask another admin to approve it?")
+
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:
-        """Compute the available balance before and after."""
+        """Compute the available balance before and after; where that overdraws the pool, the page offers to ask."""
         recharge_id = self.entry.id
 
         def work(ledger: Ledger) -> Sequence[Change]:
             from billing_console.services.recharges import preview_reversal
 
-            return (balance(_("Available balance"), preview_reversal(ledger, recharge_id), ledger),)
+            change = preview_reversal(ledger, recharge_id, overdraw=True)
+            return (balance(_("Available balance"), change, ledger),)
 
         return work
 
     def write(self, values: dict[str, Any]) -> Callable[[Ledger], RechargeView | ApprovalView]:
-        """Book the reversal; the ledger itself lets it happen once."""
-        recharge_id = self.entry.id
+        """Book the reversal, or ask for approval only if the page said so; the ledger lets it happen once."""
+        recharge_id, overdraw = self.entry.id, self.needs_approval
 
         def work(ledger: Ledger) -> RechargeView | ApprovalView:
             from billing_console.services.recharges import reverse_recharge
 
-            return reverse_recharge(ledger, recharge_id, reason=values["reason"])
+            return reverse_recharge(ledger, recharge_id, reason=values["reason"], overdraw=overdraw)
 
         return work
 

@@ -14,6 +14,7 @@ from textual.widgets import DataTable
 
 from billing_console import clock, money
 from billing_console.i18n import N_, _
+from billing_console.services.actions import Action
 from billing_console.text import one_line
 from screens import words
 from screens.console import ask
@@ -110,7 +111,7 @@ class RechargeHistoryDialog(Dialog[None]):
             return True
         entry = self.current if self.query(RecordTable) else None
         reversible = entry is not None and entry.reverses_id is None and entry.reversed_by_id is None
-        return reversible and not self.console.read_only
+        return reversible and self.console.may(Action.REVERSE)
 
     def action_reverse(self) -> None:
         """Take the recharge under the cursor back."""

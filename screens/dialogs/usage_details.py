@@ -9,6 +9,7 @@ from textual.content import Content
 
 from billing_console import money
 from billing_console.i18n import N_, _
+from billing_console.services.actions import Action
 from billing_console.text import clean
 from db.values import UsageType
 from screens import words
@@ -91,11 +92,10 @@ class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
     def _cost(self, answer: UsageDetails) -> Content:
         row, price = answer.row, answer.price
         if row.unpriced:
-            return Content(
-                _("Unpriced: the model had no price when the call was made.")
-                + "\n"
-                + _("Add one on the Pricing tab, then run: billing-console usage reprice")
-            )
+            said = _("Unpriced: the model had no price when the call was made.")
+            if self.console.may(Action.PRICE):
+                said += "\n" + _("Add one on the Pricing tab, then run: billing-console usage reprice")
+            return Content(said)
         if price is None:
             cost = {"amount": self._exact(row.cost_amount)}
             return Content(_("Cost %(amount)s, as recorded; no price was applied.") % cost)

@@ -1,14 +1,17 @@
-"""What must be seen on every tab: open balance alerts, and problems of the console itself."""
+"""What must be seen on every tab: open balance alerts, what waits for approval, problems of the console itself."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from billing_console import money
+from billing_console.errors import NotPermitted
 from billing_console.i18n import _, ngettext
+from billing_console.services.actions import Action
 from billing_console.text import one_line
 from db.values import AlertLevel
 from screens import words
@@ -19,36 +22,65 @@ if TYPE_CHECKING:
     from billing_console.errors import BillingError
     from billing_console.services.alerts import AlertView
     from billing_console.services.ledger import Ledger
+    from db.values import Role
 
 LINES = 3
 """Alerts shown at most: at 80x24 the tab below needs its room."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the banner asks for: the role of the person, who may have lost it, open alerts, requests to be decided."""
+
+    role: Role
+    alerts: tuple[AlertView, ...]
+    waiting: int
+
+
 class AlertBanner(Vertical):
-    """The open alerts, most urgent first; it asks the ledger itself and takes no room while there are none."""
+    """The open alerts, most urgent first; it asks the ledger itself and takes no room while there are none.
+
+    Below them is how many requests wait for this person's approval.
+    """
 
     def __init__(self) -> None:
         """Start without alerts."""
         super().__init__(id="alerts")
         self.alerts: tuple[AlertView, ...] = ()
+        self.waiting = 0
 
     def compose(self) -> ComposeResult:
         """Lay out the lines once; only their text and visibility change."""
         for _index in range(LINES + 1):
             yield Line(classes="alert")
+        yield Line(classes="alert -request")
 
     def poll(self) -> None:
-        """Ask which alerts are open."""
-        ask(self, _open_alerts, self._show, self._failed, group="alerts")
+        """Ask what is new."""
+        if console_of(self).ledger is not None:
+            ask(self, _news, self._show, self._failed, group="alerts")
 
     def _failed(self, error: BillingError) -> None:
-        console_of(self).report("alerts", error)
+        if isinstance(error, NotPermitted):
+            console_of(self).shut_out(error)
+        else:
+            console_of(self).report("alerts", error)
 
-    def _show(self, alerts: tuple[AlertView, ...]) -> None:
-        console_of(self).report("alerts", None)
-        if alerts != self.alerts:
-            self.alerts = alerts
+    def _show(self, news: News) -> None:
+        console = console_of(self)
+        if console.ledger is None:  # closed since the question was asked
+            return
+        console.report("alerts", None)
+        console.work_as(news.role)
+        waiting = news.waiting if console.may(Action.APPROVE) else 0
+        if (news.alerts, waiting) != (self.alerts, self.waiting):
+            self.alerts, self.waiting = news.alerts, waiting
             self.draw()
+
+    def forget(self) -> None:
+        """Show nothing of the ledger any more."""
+        self.alerts, self.waiting = (), 0
+        self.draw()
 
     def on_resize(self) -> None:
         """Align again for the new width."""
@@ -71,7 +103,12 @@ class AlertBanner(Vertical):
         more = len(self.alerts) - LINES
         lines[LINES].say(ngettext("+%(count)d more alert (a)", "+%(count)d more alerts (a)", more) % {"count": more})
         lines[LINES].display = more > 0
-        self.display = bool(self.alerts)
+        wait = ngettext(
+            "%(count)d request waits for approval (A)", "%(count)d requests wait for approval (A)", self.waiting
+        )
+        lines[-1].say("◆ " + wait % {"count": self.waiting})
+        lines[-1].display = self.waiting > 0
+        self.display = bool(self.alerts or self.waiting)
 
     def _columns(self, alert: AlertView, *, wide: bool) -> tuple[str, ...]:
         style, word = words.STATES[alert.alert_level]
@@ -90,10 +127,14 @@ class AlertBanner(Vertical):
         )
 
 
-def _open_alerts(ledger: Ledger) -> tuple[AlertView, ...]:
+def _news(ledger: Ledger) -> News:
     from billing_console.services.alerts import list_alerts
+    from billing_console.services.approvals import count_waiting
+    from billing_console.services.operators import role_now
 
-    return list_alerts(ledger, resolved=False)
+    role = role_now(ledger)
+    waiting = count_waiting(ledger) if replace(ledger, role=role).may(Action.APPROVE) else 0
+    return News(role, list_alerts(ledger, resolved=False), waiting)
 
 
 def _aligned(row: tuple[str, ...], widths: list[int], room: int) -> str:
