@@ -122,6 +122,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool, durable: bo
     """Choose the journal so that an acknowledged write survives a crash and the file is never corrupted."""
     journal, synchronous = ("wal", "FULL") if sqlite3.sqlite_version_info >= WAL_SAFE else ("delete", "EXTRA")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cell_size_check = ON")
     connection.execute(f"PRAGMA synchronous = {synchronous if durable else 'OFF'}")
     (current,) = connection.execute("PRAGMA journal_mode").fetchone()
     if current != journal and not read_only:

@@ -142,11 +142,17 @@ class UsageRecord(SQLModel, table=True):
 
 
 class UsageOutbox(SQLModel, table=True):
-    """Ids of usage records that are in no counter yet; filled by a trigger, emptied by the settler."""
+    """Ids of usage records that are in no counter yet; filled by a trigger, emptied by the settler.
+
+    The check columns hold id and cost negated, and the provider, as the trigger saw them; NULL stands for anything.
+    """
 
     __tablename__ = "usage_outbox"
 
     usage_id: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    usage_check: int | None = Field(default=None, sa_type=BigInteger)
+    provider_check: str | None = Field(default=None, sa_type=Text)
+    cost_check: Decimal | None = Field(default=None, sa_type=Money)
 
 
 class DailyCostStat(SQLModel, table=True):

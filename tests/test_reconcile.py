@@ -185,7 +185,7 @@ def test_an_outbox_entry_that_was_lost_or_came_twice_is_found(busy: Ledger) -> N
     reconcile(busy, repair=True)
     assert quota_details(busy, "carol").quota.used_amount == Decimal("0.000000007")
 
-    execute(busy, "INSERT INTO usage_outbox SELECT id FROM usage_records WHERE request_id = 'b1'")
+    execute(busy, "INSERT INTO usage_outbox (usage_id) SELECT id FROM usage_records WHERE request_id = 'b1'")
     settle(busy)
     (pool_finding, *_others) = reconcile(busy)
     assert (pool_finding.stored, pool_finding.computed) == ("100.00", "50.00")

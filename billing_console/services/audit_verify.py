@@ -50,6 +50,7 @@ class _Run:
 
     previous_id: int = 0
     previous_hash: str = ""
+    anchored: int = 0
     rows: int = 0
     facts: int = 0
     covered: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
@@ -91,11 +92,11 @@ def _chain(session: Session, run: _Run, anchors: dict[int, set[str]], progress: 
         page = session.connection().execute(query).all()
         for row in page:
             yield from _link(row, run)
-            yield from _anchored(row, anchors.pop(row.id, set()))
+            yield from _anchored(row, anchors.pop(row.id, set()), run)
             yield from _vouched(session, row, run)
             run.rows += 1
         progress(run.rows, whole)
-        if len(page) < PAGE:
+        if len(page) < PAGE or page[-1].id <= last:
             return
         last = page[-1].id
 
@@ -115,9 +116,17 @@ def _link(row: Any, run: _Run) -> Iterator[AuditFinding]:
     run.previous_id, run.previous_hash = row.id, row.hash
 
 
-def _anchored(row: Any, hashes: set[str]) -> Iterator[AuditFinding]:
-    if hashes - {row.hash}:
-        yield AuditFinding(f"audit_log {row.id}", _("is not the row that the anchor names: the log was written anew"))
+def _anchored(row: Any, hashes: set[str], run: _Run) -> Iterator[AuditFinding]:
+    """Compare a row with the anchors that name it; one that differs tells of the rows since the last that agreed."""
+    if not hashes:
+        return
+    if hashes == {row.hash}:
+        run.anchored = row.id
+        return
+    yield AuditFinding(
+        f"audit_log {spell_spans([(run.anchored + 1, row.id)])}",
+        _("was written anew, here or there: row %(id)d is not the one that the anchor names") % {"id": row.id},
+    )
 
 
 def _vouched(session: Session, row: Any, run: _Run) -> Iterator[AuditFinding]:
@@ -182,7 +191,7 @@ def _between(session: Session, kind: str, after: int, before: int) -> Iterator[i
     if fact.table is records:
         query = query.where(~select(outbox.c.usage_id).where(outbox.c.usage_id == key).exists())
         if "cost_amount" in fact.columns:
-            query = query.where(records.c.cost_amount.is_not(None))
+            query = query.where(records.c.cost_amount.is_not(None) | records.c.price_id.is_not(None))
     for row in session.connection().execute(query.order_by(key).limit(20)):
         yield int(row[0])
 

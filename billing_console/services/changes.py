@@ -32,7 +32,8 @@ def change(
     """Run `work` in one transaction together with the check of who may do it and its row in the audit log.
 
     `work` notes what it changed in the trail; without a note there is no row. A refusal is audited by itself, unless
-    the caller does something else instead (`audit_refusal`). Raises as `in_transaction` does, and what `work` raises.
+    it is one of a rule and the caller does something else instead (`audit_refusal`). Raises as `in_transaction` does,
+    and what `work` raises.
     """
 
     def attempt(session: Session) -> Result:
@@ -48,7 +49,7 @@ def change(
             raise read_only_session()
         return in_transaction(ledger.database, attempt, one_snapshot=one_snapshot)
     except (Refused, NotPermitted) as refusal:
-        if audit_refusal:
+        if audit_refusal or isinstance(refusal, NotPermitted):
             append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)
         raise
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from billing_console.text import storable_message
+from billing_console.text import one_line
 
 SYSTEM = "system:"
 """How the name of everything that acts by itself begins; no account name holds a colon."""
@@ -100,4 +100,5 @@ def _tty() -> str | None:
 
 
 def _claim(text: str) -> str | None:
-    return storable_message(text, 100) or None
+    """Keep the beginning of what anybody could have written, without anything in it that could move a cursor."""
+    return one_line(text, 100) or None

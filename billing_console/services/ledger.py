@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlmodel import select
 
 from billing_console import clock
-from billing_console.errors import BillingError, Unavailable
+from billing_console.errors import BillingError, InvalidInput, NotPermitted, Unavailable
 from billing_console.i18n import _
 from billing_console.money import CURRENCY_SYMBOLS
 from billing_console.services.actions import Action, allowed
@@ -96,20 +96,22 @@ def open_ledger(
     try:
         with reading(database) as session:
             known = {row.name: row.value for row in session.exec(select(LedgerInfo))}
+            business_timezone = _zone(known["business_timezone"])
+            business_currency = known["currency"]
             role = role_of(session, actor)
             refusal = None if role or actor.kind is Kind.SYSTEM else stranger(session, actor)
         if refusal is not None:
             append_refusal(database, actor, clock.now(), Action.OPEN, purpose, refusal)
             raise refusal
-        _must_agree(_("business time zone"), known["business_timezone"], timezone)
-        _must_agree(_("currency"), known["currency"], currency)
+        _must_agree(_("business time zone"), str(business_timezone), timezone)
+        _must_agree(_("currency"), business_currency, currency)
     except BillingError:
         database.close()
         raise
     return Ledger(
         database=database,
-        timezone=clock.zone(known["business_timezone"]),
-        currency=known["currency"],
+        timezone=business_timezone,
+        currency=business_currency,
         low_threshold=low_threshold,
         require_quota=require_quota,
         actor=actor,
@@ -125,6 +127,14 @@ def record_refusal(url: str, purpose: str, refusal: NotPermitted) -> None:
             append_refusal(database, this_person(), clock.now(), Action.OPEN, purpose, refusal)
         finally:
             database.close()
+
+
+def _zone(name: str) -> ZoneInfo:
+    """Return the ledger's zone; a name that is none was not written by this program, so it is no input but damage."""
+    try:
+        return clock.zone(name)
+    except InvalidInput as error:
+        raise ValueError(error.message) from None
 
 
 def _must_agree(what: str, known: str, wanted: str | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, or_, select
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
@@ -20,8 +20,10 @@ from billing_console.services.changes import change, require
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.text import clean, storable
+from db.damage import DamagedBalance, require_sound
 from db.schema import Provider, ResourcePool, UsageOutbox, UsageRecord
 from db.statements import table_of
+from db.types import Money
 from db.values import BalanceStatus
 
 
@@ -78,9 +80,10 @@ def list_pools(ledger: Ledger, *, with_no_pool: bool = False) -> tuple[PoolView,
 def get_pool(ledger: Ledger, provider_id: str) -> PoolView:
     """Return one provider's pool; raise NotFound, with the nearest name, if there is no such provider."""
     with reading(ledger.database) as session:
+        waiting = unsettled(session)
         name = require_provider(session, provider_id).name
         pool = session.get_one(ResourcePool, provider_id)
-        return view_of(ledger, pool, name, unsettled(session))
+        return view_of(ledger, pool, name, waiting)
 
 
 def open_pool(
@@ -170,15 +173,28 @@ def lock_pool(session: Session, provider_id: str) -> ResourcePool:
 
 
 def unsettled(session: Session, provider_id: str | None = None) -> dict[str, Decimal]:
-    """Return the yuan by provider that others recorded but no counter holds yet."""
+    """Return the yuan by provider that others recorded but no counter holds yet.
+
+    Every balance of a pool needs it, so here the tables that make it up are looked at for damage, and each call that
+    waits is compared with what its entry in the outbox says of it. Raises DamagedFile and DamagedBalance.
+    """
+    require_sound(session, Provider, ResourcePool, UsageOutbox)
     records, outbox = table_of(UsageRecord), table_of(UsageOutbox)
-    query = select(records.c.provider_id, func.sum(records.c.cost_amount)).join(
-        outbox, outbox.c.usage_id == records.c.id
+    changed = or_(
+        outbox.c.usage_check != -outbox.c.usage_id,
+        outbox.c.provider_check != func.coalesce(records.c.provider_id, ""),
+        outbox.c.cost_check != -func.coalesce(records.c.cost_amount, Decimal(-1), type_=Money),
     )
-    if provider_id is not None:
-        query = query.where(records.c.provider_id == provider_id)
-    rows = session.connection().execute(query.group_by(records.c.provider_id))
-    return {provider: cost for provider, cost in rows if cost is not None}
+    query = (
+        select(records.c.provider_id, func.sum(records.c.cost_amount), func.max(case((changed, 1), else_=0)))
+        .select_from(outbox.outerjoin(records, outbox.c.usage_id == records.c.id))
+        .group_by(records.c.provider_id)
+    )
+    rows = session.connection().execute(query).all()
+    for provider, _cost, damaged in rows:
+        if damaged:
+            raise DamagedBalance(provider or "usage_outbox")
+    return {provider: cost for provider, cost, _damaged in rows if cost is not None and provider_id in (None, provider)}
 
 
 def view_of(ledger: Ledger, pool: ResourcePool, name: str, waiting: dict[str, Decimal]) -> PoolView:

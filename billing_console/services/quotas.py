@@ -25,6 +25,7 @@ from billing_console.services.recharges import new_key
 from billing_console.services.session import reading
 from billing_console.services.usage import UsageRow, recent_usage
 from billing_console.text import clean, storable
+from db.damage import require_sound
 from db.schema import QuotaGrant, UserQuota
 from db.statements import insert, row_of
 from db.values import ApprovalKind
@@ -103,12 +104,14 @@ def list_quotas(
     if limit is not None:
         query = query.limit(limit)
     with reading(ledger.database) as session:
+        require_sound(session, UserQuota)
         return tuple(_quota_view(ledger, row) for row in session.exec(query))
 
 
 def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
     """Return a user's quota whole; raise NotFound, with the nearest id, for a user never seen."""
     with reading(ledger.database) as session:
+        require_sound(session, UserQuota)
         quota = session.get(UserQuota, user_id)
         if quota is None:
             known = list(session.exec(select(UserQuota.user_id).limit(50_000)))

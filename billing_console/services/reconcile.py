@@ -20,7 +20,7 @@ from billing_console.services.check import ALERT_FOR, apply_check
 from billing_console.services.ledger import Ledger
 from billing_console.services.pools import lock_pool, status_of, unsettled
 from billing_console.services.session import reading
-from db.damage import CHECKED
+from db.damage import CHECKED, require_sound
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -60,6 +60,7 @@ Progress = Callable[[int, int], None]
 def reconcile(ledger: Ledger, repair: bool = False, progress: Progress | None = None) -> tuple[Finding, ...]:
     """Compare pools, quotas, daily statistics, alerts and suspensions with the facts; with `repair`, set them right.
 
+    An SQLite file whose pages contradict each other raises Unavailable: nothing read from it proves anything.
     Repair runs in one transaction on one snapshot: a balance that changes meanwhile makes it start again. What it
     mends is in the audit log.
     """
@@ -94,6 +95,7 @@ def _noted(findings: list[Finding], side: str) -> dict[str, str]:
 
 
 def _differences(session: Session, ledger: Ledger, progress: Progress, *, repaired: bool) -> Iterator[Difference]:
+    require_sound(session)
     days = _days(session, ledger)
     whole = len(days) + PARTS
     amounts = _pool_amounts(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,18 +10,20 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoResultFound, NoSuchModuleError, SQLAlchemyError
 from sqlmodel import Session
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from billing_console.errors import BillingError, Refused, Unavailable
 from billing_console.i18n import _
 from billing_console.text import clean
-from db.damage import DamagedBalance
+from db.damage import DamagedBalance, DamagedFile
 from db.engine import LOCK_TIMEOUT_SECONDS, Database, parse_url
 from db.revision import HEAD, REVISIONS
 
 Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
 
 _RACE_LOST = {"40001", "40P01", "55P03", "23505"}
 """PostgreSQL: serialization failure, deadlock, lock not available, unique violation (somebody was first)."""
@@ -98,13 +101,17 @@ def schema_revision(database: Database) -> str | None:
         return session.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+_DAMAGE = (DamagedBalance, DamagedFile, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What reading raises where the database holds what no service has written: a time, a name or a number that is none."""
+
+
 @contextmanager
 def reading(database: Database) -> Iterator[Session]:
     """Yield a session on one snapshot; raise Unavailable when the database cannot answer."""
     try:
         with database.reading() as session:
             yield session
-    except (SQLAlchemyError, DamagedBalance) as error:
+    except (SQLAlchemyError, *_DAMAGE) as error:
         raise explain(error, database) from error
 
 
@@ -130,7 +137,7 @@ def in_transaction(database: Database, work: Callable[[Session], Result], *, one
             stop=stop_after_delay(LOCK_TIMEOUT_SECONDS),
             reraise=True,
         )(attempt)
-    except (SQLAlchemyError, OverflowError, DamagedBalance) as error:
+    except (SQLAlchemyError, *_DAMAGE) as error:
         raise explain(error, database) from error
 
 
@@ -168,6 +175,19 @@ def explain(error: Exception, database: Database) -> BillingError:
             _("The database %(name)s cannot be written.") % name,
             _("Check the permissions of the file and its directory."),
         )
+    reason = said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
+    if isinstance(error, DamagedFile):
+        return Unavailable(
+            _("The database %(name)s is damaged: %(reason)s") % {**name, "reason": clean(reason)},
+            _("Restore it from a backup."),
+        )
+    if isinstance(error, (*_DAMAGE, NoResultFound)) or "not decode to UTF-8" in said:
+        log.debug("what the database holds cannot be read", exc_info=error)
+        return Unavailable(
+            _("The database %(name)s holds something that cannot be read: %(reason)s")
+            % {**name, "reason": clean(reason)},
+            _("Run: billing-console reconcile"),
+        )
     if "not a database" in said or "malformed" in said or "file is encrypted" in said:
         return Unavailable(
             _("The database %(name)s is damaged or not a database.") % name, _("Restore it from a backup.")
@@ -180,7 +200,6 @@ def explain(error: Exception, database: Database) -> BillingError:
         return Unavailable(
             _("The database %(name)s does not have the expected tables.") % name, _("Run: billing-console upgrade")
         )
-    reason = said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
     return Unavailable(
         _("The database %(name)s did not answer: %(reason)s") % {**name, "reason": reason},
         _("Check that the server runs and the URL is right."),

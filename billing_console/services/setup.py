@@ -14,7 +14,7 @@ from billing_console import clock
 from billing_console.errors import Conflict, NotPermitted, Unavailable
 from billing_console.i18n import _
 from billing_console.services.actions import Action
-from billing_console.services.audit import append
+from billing_console.services.audit import append, append_refusal
 from billing_console.services.audit_start import everything_so_far
 from billing_console.services.identity import Actor, this_person
 from billing_console.services.roles import found, role_of, whom_to_ask
@@ -58,7 +58,7 @@ def upgrade(url: str, *, founder: Actor | None = None) -> tuple[str, str]:
     """Bring the schema at `url` to this program's revision; return the revision before and after.
 
     Whoever upgrades a ledger that had no operators yet is its first admin. Raises Unavailable for a database that is
-    not set up or newer than this program.
+    not set up or newer than this program, NotPermitted for anybody but an admin.
     """
     database = prepare(url)
     try:
@@ -75,6 +75,8 @@ def upgrade(url: str, *, founder: Actor | None = None) -> tuple[str, str]:
             )
         if before != HEAD:
             _migrate(database, {}, founder or this_person(), Action.UPGRADE)
+        else:
+            _refuse_all_but_admins(database, founder or this_person())
         return before, HEAD
     finally:
         database.close()
@@ -150,7 +152,20 @@ def _require_admin(session: Session, founder: Actor) -> None:
     if session.exec(select(Operator).limit(1)).first() is None:
         found(session, founder, clock.now())
     elif role_of(session, founder) is not Role.ADMIN:
-        raise NotPermitted(_("Only an admin may upgrade this ledger; nothing was changed."), whom_to_ask(session))
+        raise _only_admins(session)
+
+
+def _refuse_all_but_admins(database: Database, actor: Actor) -> None:
+    """Refuse an upgrade that has nothing to do just as one that has, and audit it."""
+    with reading(database) as session:
+        refusal = None if role_of(session, actor) is Role.ADMIN else _only_admins(session)
+    if refusal is not None:
+        append_refusal(database, actor, clock.now(), Action.UPGRADE, "", refusal)
+        raise refusal
+
+
+def _only_admins(session: Session) -> NotPermitted:
+    return NotPermitted(_("Only an admin may upgrade this ledger; nothing was changed."), whom_to_ask(session))
 
 
 def _write_facts(session: Session, facts: dict[str, str]) -> None:

@@ -1,4 +1,5 @@
-"""What people decided and can decide again: operators, limits, thresholds, disabled models.
+"""What people decided and can decide again: operators, limits, thresholds, disabled models;
+and its currency and time zone, once.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
 """
@@ -14,7 +15,7 @@ from sqlmodel import select as select_model
 from billing_console.money import plain
 from billing_console.services import limits, models, roles
 from billing_console.services.audit import State
-from db.schema import Limit, Model, Operator, ResourcePool
+from db.schema import LedgerInfo, Limit, Model, Operator, ResourcePool
 from db.statements import table_of
 
 
@@ -24,6 +25,12 @@ def _operators(session: Session) -> dict[str, State]:
 
 def _limits(session: Session) -> dict[str, State]:
     return {row.name: limits.state_of(row.amount) for row in session.exec(select_model(Limit))}
+
+
+def _ledger_info(session: Session) -> dict[str, State]:
+    """What every amount and every day of the ledger is to be read in; decided once, when it is set up."""
+    rows = {row.name: row.value for row in session.exec(select_model(LedgerInfo))}
+    return {name: rows[name] for name in ("business_timezone", "currency") if name in rows}
 
 
 def _thresholds(session: Session) -> dict[str, State]:
@@ -38,6 +45,7 @@ def _models(session: Session) -> dict[str, State]:
 
 
 READERS: dict[str, Callable[[Session], dict[str, State]]] = {
+    "ledger_info": _ledger_info,
     "operators": _operators,
     "limits": _limits,
     "thresholds": _thresholds,

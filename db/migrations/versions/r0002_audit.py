@@ -1,4 +1,4 @@
-"""Add operators, limits, approvals and the audit log, and a negated copy of every balance that a trigger keeps."""
+"""Add operators, limits, approvals and the audit log, and copies of what balances are made of, which triggers keep."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def upgrade() -> None:
     _chain()
     for table, columns in BALANCES.items():
         _checks(table, columns)
+    _outbox_copies()
     for table in ("recharges", "quota_grants"):
         op.create_index(f"ix_{table}_operator", table, ["operator", "created_at"])
 
@@ -154,4 +155,33 @@ def _checks(table: str, columns: dict[str, str]) -> None:
     )
     op.execute(
         f"CREATE TRIGGER {table}_check BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_check()"
+    )
+
+
+def _outbox_copies() -> None:
+    """Let each entry of the outbox say what the call that waits there looked like: live balances go by it."""
+    for column in (
+        sa.Column("usage_check", sa.BigInteger(), nullable=True),
+        sa.Column("provider_check", sa.Text(), nullable=True),
+        sa.Column("cost_check", Money(), nullable=True),
+    ):
+        op.add_column("usage_outbox", column)
+    copied = {"usage_check": "-id", "provider_check": "provider_id", "cost_check": "-cost_amount"}
+    for name, value in copied.items():
+        op.execute(
+            f"UPDATE usage_outbox SET {name} ="
+            f" (SELECT {value} FROM usage_records WHERE usage_records.id = usage_outbox.usage_id)"
+        )
+    into = "INSERT INTO usage_outbox (usage_id, usage_check, provider_check, cost_check)"
+    into += " VALUES (NEW.id, -NEW.id, NEW.provider_id, -NEW.cost_amount)"
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DROP TRIGGER usage_records_outbox")
+        op.execute(
+            "CREATE TRIGGER usage_records_outbox AFTER INSERT ON usage_records WHEN NEW.counted_by_settler"
+            f" BEGIN {into}; END"
+        )
+        return
+    op.execute(
+        "CREATE OR REPLACE FUNCTION usage_to_outbox() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN {into}; RETURN NULL; END $$"
     )
