@@ -22,7 +22,7 @@ from billing_console.errors import InvalidInput
 from billing_console.exact_json import BadJson, decode
 from billing_console.i18n import _
 from billing_console.numbered_lines import BROKEN, Lines, unreadable
-from billing_console.text import one_line
+from billing_console.text import cell_as_meant, one_line
 
 STDIN = "-"
 
@@ -195,7 +195,8 @@ def _csv_rows(reader: Iterator[list[str]], lines: Lines, columns: tuple[str, ...
             continue
         if not problem and len(cells) != len(columns):
             problem = _("%(found)d columns instead of %(wanted)d") % {"found": len(cells), "wanted": len(columns)}
-        yield _row(line, lines, problem, {} if problem else dict(zip(columns, cells, strict=True)))
+        values = {} if problem else dict(zip(columns, map(cell_as_meant, cells), strict=True))
+        yield _row(line, lines, problem, values)
 
 
 def _json_lines(lines: Lines) -> Iterator[Row]:

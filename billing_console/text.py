@@ -17,7 +17,8 @@ from billing_console.money import plain
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = {"\u200d", "\ufe0f"}
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")
+_FORMULA = re.compile(r"[\t\r\n\0]|[\s'\"\0]*[=+\-@＝＋－＠|%]")
+"""How a cell begins that a spreadsheet may run; some trim blanks and quotes first, | and % lead to other programs."""
 
 
 def clean(text: str) -> str:
@@ -84,7 +85,12 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 def inert_cell(value: str) -> str:
     """Prefix a text cell that a spreadsheet would run as a formula with an apostrophe (OWASP, CSV injection)."""
-    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    return f"'{value}" if _FORMULA.match(value) else value
+
+
+def cell_as_meant(cell: str) -> str:
+    """Take away the apostrophe that `inert_cell` puts before a formula, and no other."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell, 1) else cell
 
 
 def csv_line(values: Iterable[object]) -> str:
@@ -95,6 +101,8 @@ def csv_line(values: Iterable[object]) -> str:
 
 
 def _csv_cell(value: object) -> object:
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}"
     if isinstance(value, Decimal):
         return plain(value)
     return inert_cell(clean(value)) if isinstance(value, str) else value

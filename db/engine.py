@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -140,4 +141,12 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgresql(url: URL, timeout: int) -> Engine:
     options = f"-c timezone=UTC -c lock_timeout={timeout}s -c idle_in_transaction_session_timeout=5min"
     arguments = {"application_name": "billing-console", "connect_timeout": min(timeout, 10), "options": options}
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8)
+    engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8)
+    event.listen(engine, "checkin", _leave_to_the_server)
+    return engine
+
+
+def _leave_to_the_server(connection: Any, _record: object) -> None:
+    """Let the server say whether transactions may write: after a read, SQLAlchemy would ask for one that may."""
+    if connection is not None:
+        connection.read_only = None

@@ -266,7 +266,7 @@ def standing(ledger: Ledger, model_id: str = "gpt-4o") -> ModelStatus:
 def test_a_recharge_lifts_alert_and_suspension_in_its_own_transaction(ledger: Ledger) -> None:
     pool(ledger, amount="100")
     spend(ledger, "100")
-    check_pools(ledger)
+    check_pools(at(ledger, NOON - MINUTE))
     assert standing(ledger) is ModelStatus.INSUFFICIENT_FUNDS
     pay(at(ledger, NOON), "11.12")
     assert [alert.resolved_at for alert in list_alerts(ledger)] == [NOON]

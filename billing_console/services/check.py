@@ -119,16 +119,18 @@ def apply_check(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolChe
     status = seen.pool.status
     alert = open_alert(session, pool.provider_id)
     wanted = ALERT_FOR.get(status) if status else None
+    # Clocks differ and are set back: an alert does not end before the check that last saw it.
+    seen_at = now if alert is None else max(now, alert.updated_at)
     if wanted is None:
         if alert is not None:
-            alert.resolved_at = alert.updated_at = now
+            alert.resolved_at = alert.updated_at = seen_at
     else:
         found = _described(wanted, seen.pool)
         if alert is None:
             alert = BalanceAlert(provider_id=pool.provider_id, created_at=now, updated_at=now, **found)
             session.add(alert)
         elif any(getattr(alert, name) != value for name, value in found.items()):
-            alert.sqlmodel_update(found | {"updated_at": now})
+            alert.sqlmodel_update(found | {"updated_at": seen_at})
     pool.suspended_at = (pool.suspended_at or now) if status is BalanceStatus.DEPLETED else None
     pool.last_check_at = now
     session.flush()

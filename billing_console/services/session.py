@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from billing_console.errors import BillingError, Refused, Unavailable
 from billing_console.i18n import _
-from billing_console.text import clean
+from billing_console.text import clean, one_line
 from db.damage import DamagedBalance, DamagedFile
 from db.engine import LOCK_TIMEOUT_SECONDS, Database, parse_url
 from db.revision import HEAD, REVISIONS
@@ -74,27 +75,29 @@ def require_schema(database: Database) -> None:
         raise Unavailable(
             _("The database %(name)s is not set up.") % {"name": database.label}, _("Run: billing-console init")
         )
-    if found not in REVISIONS:
-        raise Unavailable(
-            _("The database schema (%(found)s) is newer than this program (%(known)s).")
-            % {"found": found, "known": HEAD},
-            _("Install the newer billing-console."),
-        )
+    require_known(database, found)
     if found != HEAD:
         raise Unavailable(
-            _("The database schema (%(found)s) is older than this program (%(known)s).")
-            % {"found": found, "known": HEAD},
+            _("The schema of the database %(name)s (%(found)s) is older than this program (%(known)s).")
+            % {"name": database.label, "found": found, "known": HEAD},
             _("Run: billing-console upgrade"),
+        )
+
+
+def require_known(database: Database, found: str) -> None:
+    """Raise Unavailable for a schema revision that only a newer program can know."""
+    if found not in REVISIONS:
+        raise Unavailable(
+            _("The schema of the database %(name)s (%(found)s) is newer than this program (%(known)s).")
+            % {"name": database.label, "found": one_line(found, 40), "known": HEAD},
+            _("Install the newer billing-console."),
         )
 
 
 def schema_revision(database: Database) -> str | None:
     """Return the schema revision of the database, None while it has none."""
-    if database.is_sqlite and not Path(str(database.url.database)).exists():
-        raise Unavailable(
-            _("There is no database at %(name)s.") % {"name": database.label},
-            _("Run: billing-console init, or try the product with: billing-console demo"),
-        )
+    if database.is_sqlite:
+        _require_file(database)
     with reading(database) as session:
         if not inspect(session.connection()).has_table("alembic_version"):
             return None
@@ -103,6 +106,28 @@ def schema_revision(database: Database) -> str | None:
 
 _DAMAGE = (DamagedBalance, DamagedFile, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading raises where the database holds what no service has written: a time, a name or a number that is none."""
+
+
+def _require_file(database: Database) -> None:
+    """Raise Unavailable unless there is a regular file; opening a pipe or a device could wait for ever."""
+    name = {"name": database.label}
+    try:
+        mode = Path(str(database.url.database)).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unavailable(
+            _("There is no database at %(name)s.") % name,
+            _("Run: billing-console init, or try the product with: billing-console demo"),
+        ) from None
+    except (OSError, ValueError):
+        raise _not_opened(database) from None
+    if not stat.S_ISREG(mode):
+        raise _not_opened(database)
+
+
+def _not_opened(database: Database) -> Unavailable:
+    return Unavailable(
+        _("The database %(name)s cannot be opened.") % {"name": database.label}, _("Check its path and permissions.")
+    )
 
 
 @contextmanager
@@ -134,11 +159,20 @@ def in_transaction(database: Database, work: Callable[[Session], Result], *, one
         return Retrying(
             retry=retry_if_exception(_lost_race),
             wait=wait_random_exponential(multiplier=0.01, max=1),
-            stop=stop_after_delay(LOCK_TIMEOUT_SECONDS),
+            stop=stop_after_delay(database.timeout),
             reraise=True,
         )(attempt)
     except (SQLAlchemyError, *_DAMAGE) as error:
         raise explain(error, database) from error
+
+
+def _is_sound(database: Database) -> bool:
+    """Look through the whole file, whose checks also say which values a column takes; slow, so only after a failure."""
+    try:
+        with database.reading() as session:
+            return session.connection().exec_driver_sql("PRAGMA integrity_check(1)").scalar() == "ok"
+    except (SQLAlchemyError, UnicodeDecodeError):
+        return False
 
 
 def _sqlstate(error: BaseException) -> str:
@@ -173,7 +207,9 @@ def explain(error: Exception, database: Database) -> BillingError:
     if "readonly database" in said or _sqlstate(error) in ("25006", "42501"):
         return Unavailable(
             _("The database %(name)s cannot be written.") % name,
-            _("Check the permissions of the file and its directory."),
+            _("Check the permissions of the file and its directory.")
+            if database.is_sqlite
+            else _("Check the permissions of the role, and that the server is not a standby."),
         )
     reason = said.strip().splitlines()[0][:200] if said.strip() else type(error).__name__
     if isinstance(error, DamagedFile):
@@ -181,26 +217,42 @@ def explain(error: Exception, database: Database) -> BillingError:
             _("The database %(name)s is damaged: %(reason)s") % {**name, "reason": clean(reason)},
             _("Restore it from a backup."),
         )
-    if isinstance(error, (*_DAMAGE, NoResultFound)) or "not decode to UTF-8" in said:
+    unreadable = isinstance(error, (*_DAMAGE, NoResultFound)) or "not decode to UTF-8" in said
+    if unreadable and (not database.is_sqlite or _is_sound(database)):
         log.debug("what the database holds cannot be read", exc_info=error)
         return Unavailable(
             _("The database %(name)s holds something that cannot be read: %(reason)s")
             % {**name, "reason": clean(reason)},
             _("Run: billing-console reconcile"),
         )
-    if "not a database" in said or "malformed" in said or "file is encrypted" in said:
-        return Unavailable(
-            _("The database %(name)s is damaged or not a database.") % name, _("Restore it from a backup.")
-        )
+    if unreadable or any(words in said for words in ("not a database", "malformed", "Could not decode")):
+        return _damaged(database)
     if "disk is full" in said or _sqlstate(error) == "53100":
-        return Unavailable(_("The disk is full; nothing was changed."), _("Free some space and try again."))
+        return Unavailable(
+            _("The disk of the database %(name)s is full; nothing was changed.") % name,
+            _("Free some space and try again."),
+        )
+    if "disk I/O error" in said:
+        return Unavailable(
+            _("The file system did not read or write the database %(name)s.") % name,
+            _("Check the disk, its space, and the limit on the size of files."),
+        )
     if "unable to open" in said:
-        return Unavailable(_("The database %(name)s cannot be opened.") % name, _("Check its path and permissions."))
+        return _not_opened(database)
     if "no such table" in said or "no such column" in said or _sqlstate(error) in ("42P01", "42703"):
         return Unavailable(
             _("The database %(name)s does not have the expected tables.") % name, _("Run: billing-console upgrade")
         )
     return Unavailable(
         _("The database %(name)s did not answer: %(reason)s") % {**name, "reason": reason},
-        _("Check that the server runs and the URL is right."),
+        _("Check the file and the disk it is on.")
+        if database.is_sqlite
+        else _("Check that the server runs and the URL is right."),
+    )
+
+
+def _damaged(database: Database) -> Unavailable:
+    return Unavailable(
+        _("The database %(name)s is damaged or not a database.") % {"name": database.label},
+        _("Restore it from a backup."),
     )

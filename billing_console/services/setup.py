@@ -18,9 +18,9 @@ from billing_console.services.audit import append, append_refusal
 from billing_console.services.audit_start import everything_so_far
 from billing_console.services.identity import Actor, this_person
 from billing_console.services.roles import found, role_of, whom_to_ask
-from billing_console.services.session import explain, prepare, reading, schema_revision
+from billing_console.services.session import explain, prepare, reading, require_known, schema_revision
 from db.engine import Database
-from db.revision import HEAD, REVISIONS
+from db.revision import HEAD
 from db.schema import LedgerInfo, Operator
 from db.statements import table_of
 from db.values import Role
@@ -67,12 +67,7 @@ def upgrade(url: str, *, founder: Actor | None = None) -> tuple[str, str]:
             raise Unavailable(
                 _("The database %(name)s is not set up.") % {"name": database.label}, _("Run: billing-console init")
             )
-        if before not in REVISIONS:
-            raise Unavailable(
-                _("The database schema (%(found)s) is newer than this program (%(known)s).")
-                % {"found": before, "known": HEAD},
-                _("Install the newer billing-console."),
-            )
+        require_known(database, before)
         if before != HEAD:
             _migrate(database, {}, founder or this_person(), Action.UPGRADE)
         else:
@@ -112,9 +107,11 @@ def demo_facts(url: str) -> DemoFacts | None:
 
 
 def _make_room(path: Path) -> None:
+    """Make the file if there is none; what is there already is only looked at, since it may be a pipe or read-only."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=True)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise Unavailable(
             _("%(path)s cannot be created: %(reason)s") % {"path": path, "reason": error.strerror},
