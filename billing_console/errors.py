@@ -60,6 +60,10 @@ class Unavailable(BillingError):
     exit_code = ExitCode.UNKNOWN
 
 
+class Uncertain(Unavailable):
+    """The change may have been made or not; to repeat it makes it once."""
+
+
 class NotPermitted(BillingError):
     """This person, or this mode, may not do that."""
 

@@ -11,13 +11,14 @@ import importlib.util
 import os
 import pwd
 import re
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,12 +31,13 @@ PATIENCE_SECONDS = 60
 INITDB_OPTIONS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """A running server, by the URL of its maintenance database; process is None where somebody else runs it."""
 
     maintenance: URL
     process: subprocess.Popen[bytes] | None = None
+    start: Callable[[], subprocess.Popen[bytes]] | None = None
 
     def url(self, database: str) -> str:
         """What the product is given to open a database of this server."""
@@ -46,19 +48,49 @@ class Server:
         dsn = self.maintenance.set(drivername="postgresql").render_as_string(hide_password=False)
         return psycopg.connect(dsn, autocommit=True)
 
+    def crash(self) -> None:
+        """Kill every process of the server at once, with no chance to write anything, and return when all are gone."""
+        if self.process is None:
+            raise ValueError("only a server that we started is ours to kill")
+        # A postmaster that is stopped starts no more children.
+        self.process.send_signal(signal.SIGSTOP)
+        pids = [self.process.pid, *_children(self.process.pid)]
+        with ExitStack() as stack:
+            gone = select.poll()
+            descriptors = [os.pidfd_open(pid) for pid in pids]
+            for descriptor in descriptors:
+                stack.callback(os.close, descriptor)
+                gone.register(descriptor, select.POLLIN)
+            for descriptor in descriptors:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            while descriptors:
+                for descriptor, _event in gone.poll(PATIENCE_SECONDS * 1000):
+                    gone.unregister(descriptor)
+                    descriptors.remove(descriptor)
+        self.process.wait(PATIENCE_SECONDS)
+
+    def restart(self) -> None:
+        """Start the server again after a crash; return when it has recovered."""
+        if self.start is None:
+            raise ValueError("only a server that we started is ours to start again")
+        self.process = self.start()
+
 
 @contextmanager
-def running(*, from_wheel: bool = False) -> Iterator[Server]:
-    """Give the tests a server, and leave nothing of it behind. Raises with the reason where none can be had."""
+def running(*, from_wheel: bool = False, private: bool = False) -> Iterator[Server]:
+    """Give the tests a server, and leave nothing of it behind. Raises with the reason where none can be had.
+
+    A `private` one is started also where one is named: it may be killed.
+    """
     named = os.environ.get(NAMED_SERVER)
-    if named and not from_wheel:
+    if named and not from_wheel and not private:
         yield Server(make_url(named).set(drivername="postgresql+psycopg"))
         return
     home = Path(tempfile.mkdtemp(prefix="billing-pg-", dir=open_to_everyone()))
     try:
         binaries = (None if from_wheel else system_binaries()) or wheel_binaries(home)
-        with _started(binaries, home) as process:
-            yield Server(URL.create("postgresql+psycopg", "postgres", query={"host": str(home)}), process)
+        with _started(binaries, home) as server:
+            yield server
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -104,7 +136,7 @@ def open_to_everyone() -> Path:
 
 
 @contextmanager
-def _started(binaries: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _started(binaries: Path, home: Path) -> Iterator[Server]:
     user = unprivileged()
     if user is not None:
         home.chmod(0o755)
@@ -116,18 +148,38 @@ def _started(binaries: Path, home: Path) -> Iterator[subprocess.Popen[bytes]]:
         initdb = _spawn([binaries / "initdb", *INITDB_OPTIONS, "-D", home / "data"], home, user, output)
         if initdb.wait(PATIENCE_SECONDS) != 0:
             raise RuntimeError(f"initdb of {binaries} failed: {log.read_text()}")
+
+    def spawn() -> subprocess.Popen[bytes]:
         # A private socket: no port can be taken, and nobody else can connect.
         options = ("-k", home, "-c", "listen_addresses=", "-c", "unix_socket_permissions=0700")
-        process = _spawn([binaries / "postgres", "-D", home / "data", *options], home, user, output)
-    try:
+        with log.open("ab") as output:
+            return _spawn([binaries / "postgres", "-D", home / "data", *options], home, user, output)
+
+    def start() -> subprocess.Popen[bytes]:
+        process = spawn()
         _wait_until_ready(home, process)
-        yield process
+        return process
+
+    server = Server(URL.create("postgresql+psycopg", "postgres", query={"host": str(home)}), spawn(), start)
+    try:
+        _wait_until_ready(home, _process_of(server))
+        yield server
     finally:
+        process = _process_of(server)
         process.send_signal(signal.SIGINT)
         try:
             process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _process_of(server: Server) -> subprocess.Popen[bytes]:
+    assert server.process is not None
+    return server.process
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _spawn(

@@ -218,10 +218,7 @@ def test_a_writer_waits_for_another_one(ledger: Ledger) -> None:
     assert get_pool(ledger, "openai").total_balance == 15
 
 
-def test_a_database_that_stays_locked_says_so_and_nothing_is_changed(
-    sqlite_url: str, opened: OpenLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("billing_console.services.session.LOCK_TIMEOUT_SECONDS", 0)
+def test_a_database_that_stays_locked_says_so_and_nothing_is_changed(sqlite_url: str, opened: OpenLedger) -> None:
     writer, other = opened(sqlite_url), opened(sqlite_url, timeout=0)
     pool(writer)
     with writer.database.writing() as session:
@@ -231,8 +228,7 @@ def test_a_database_that_stays_locked_says_so_and_nothing_is_changed(
     assert get_pool(writer, "openai").total_balance == 0
 
 
-def test_a_reader_sees_one_snapshot(database_url: str, opened: OpenLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("billing_console.services.session.LOCK_TIMEOUT_SECONDS", 0)
+def test_a_reader_sees_one_snapshot(database_url: str, opened: OpenLedger) -> None:
     reader, writer = opened(database_url), opened(database_url, timeout=0 if "sqlite" in database_url else 5)
     count = text("SELECT count(*) FROM providers")
     with reader.database.reading() as session:

@@ -113,9 +113,16 @@ def test_the_same_key_with_the_same_content_answers_with_the_first_result(ledger
 def test_the_same_key_with_other_content_is_refused(ledger: Ledger) -> None:
     grant(ledger, "10", key="k")
     before = everything(ledger)
-    for changes in ({"amount": "11"}, {"user_id": "bob"}, {"reference": "ticket 9"}):
-        with pytest.raises(Conflict, match=r"10\.00.*alice.*ticket 1.*Nothing was changed"):
+    stored = "alice, 10.00, reference “ticket 1”"
+    for changes, asked in (
+        ({"amount": "11"}, "alice, 11.00, reference “ticket 1”"),
+        ({"user_id": "bob"}, "bob, 10.00, reference “ticket 1”"),
+        ({"reference": "ticket 9"}, "alice, 10.00, reference “ticket 9”"),
+    ):
+        with pytest.raises(Conflict) as refused:
             grant(ledger, **{"amount": "10", "key": "k"} | changes)
+        assert refused.value.message == f"The key k already stands for another grant: {stored}. This one is: {asked}."
+        assert refused.value.hint == "Nothing was changed. Use a new key for another grant."
     with pytest.raises(Conflict):
         revoke(ledger, "10", key="k", reference="ticket 1")
     assert everything(ledger) == before

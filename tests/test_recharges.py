@@ -63,9 +63,19 @@ def test_the_same_key_with_other_content_is_refused(ledger: Ledger) -> None:
     first: dict[str, Any] = {"amount": "100", "key": "k", "reference": "INV-1", "note": "n"}
     pay(ledger, **first)
     before = everything(ledger)
-    for changes in ({"amount": "100.01"}, {"provider_id": "other"}, {"reference": "INV-2"}, {"note": "another"}):
-        with pytest.raises(Conflict, match=r"openai.*100\.00.*INV-1.*Nothing was changed"):
+    stored = "openai, 100.00, reference “INV-1”, note “n”"
+    for changes, asked in (
+        ({"amount": "100.01"}, "openai, 100.01, reference “INV-1”, note “n”"),
+        ({"provider_id": "other"}, "other, 100.00, reference “INV-1”, note “n”"),
+        ({"reference": "INV-2"}, "openai, 100.00, reference “INV-2”, note “n”"),
+        ({"note": ""}, "openai, 100.00, reference “INV-1”"),
+    ):
+        with pytest.raises(Conflict) as refused:
             pay(ledger, **first | changes)
+        assert (
+            refused.value.message == f"The key k already stands for another recharge: {stored}. This one is: {asked}."
+        )
+        assert refused.value.hint == "Nothing was changed. Use a new key for another recharge."
     assert everything(ledger) == before
 
 

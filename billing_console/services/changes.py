@@ -28,12 +28,14 @@ def change(
     *,
     one_snapshot: bool = False,
     audit_refusal: bool = True,
+    key: str = "",
+    done: Callable[[Session], Result | None] | None = None,
 ) -> Result:
     """Run `work` in one transaction together with the check of who may do it and its row in the audit log.
 
     `work` notes what it changed in the trail; without a note there is no row. A refusal is audited by itself, unless
-    it is one of a rule and the caller does something else instead (`audit_refusal`). Raises as `in_transaction` does,
-    and what `work` raises.
+    it is one of a rule and the caller does something else instead (`audit_refusal`). `key` and `done` are those of
+    `in_transaction`. Raises as `in_transaction` does, and what `work` raises.
     """
 
     def attempt(session: Session) -> Result:
@@ -47,7 +49,7 @@ def change(
     try:
         if ledger.read_only:
             raise read_only_session()
-        return in_transaction(ledger.database, attempt, one_snapshot=one_snapshot)
+        return in_transaction(ledger.database, attempt, one_snapshot=one_snapshot, key=key, done=done)
     except (Refused, NotPermitted) as refusal:
         if audit_refusal or isinstance(refusal, NotPermitted):
             append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)

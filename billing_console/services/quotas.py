@@ -169,17 +169,18 @@ def grant_quota(
     wanted = _wanted(user_id, amount, reference, key)
 
     def work(session: Session, trail: Trail) -> GrantView | ApprovalView:
+        # Under the lock: who holds it now may be booking the same key.
+        quota = _lock_quota(session, ledger, wanted.subject)
         known = _known(session, wanted) or waiting(session, ledger, wanted)
         if known is not None:
             return known
-        quota = _lock_quota(session, ledger, wanted.subject)
         _require_allowed(ledger, quota, amount)
         limits.enforce(session, ledger, amount)
         if limits.needs_approval(session, amount):
             return ask(session, ledger, trail, wanted)
         return _book(session, ledger, trail, quota, wanted, ledger.operator)
 
-    return change(ledger, Action.GRANT, wanted.subject, work)
+    return change(ledger, Action.GRANT, wanted.subject, work, key=wanted.idempotency_key)
 
 
 def revoke_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: str, key: str | None = None) -> GrantView:
@@ -188,16 +189,16 @@ def revoke_quota(ledger: Ledger, user_id: str, amount: Decimal, *, reference: st
     wanted = _wanted(user_id, -amount, reference, key)
 
     def work(session: Session, trail: Trail) -> GrantView:
+        quota = _lock_quota(session, ledger, wanted.subject)
         known = _known(session, wanted)
         if known is not None:
             return known
         # A key that stands for a grant that waits for approval is refused here, before both of them are booked.
         waiting(session, ledger, wanted)
-        quota = _lock_quota(session, ledger, wanted.subject)
         _require_allowed(ledger, quota, -amount)
         return _book(session, ledger, trail, quota, wanted, ledger.operator)
 
-    return change(ledger, Action.REVOKE, wanted.subject, work)
+    return change(ledger, Action.REVOKE, wanted.subject, work, key=wanted.idempotency_key)
 
 
 def book_approved(session: Session, ledger: Ledger, trail: Trail, wanted: Wanted, operator: str) -> GrantView:
@@ -306,18 +307,22 @@ def _require_allowed(ledger: Ledger, quota: UserQuota, signed: Decimal) -> None:
 
 
 def _replay(earlier: QuotaGrant, approved_by: str | None, content: tuple[str, Decimal, str]) -> GrantView:
-    if (earlier.user_id, earlier.amount, earlier.reference) != content:
+    stored = (earlier.user_id, earlier.amount, earlier.reference)
+    if stored != content:
         raise Conflict(
-            _("The key %(key)s already stands for a grant of %(amount)s to %(user)s, reference “%(reference)s”.")
-            % {
-                "key": clean(earlier.idempotency_key),
-                "user": clean(earlier.user_id),
-                "amount": plain(earlier.amount),
-                "reference": clean(earlier.reference),
-            },
+            _("The key %(key)s already stands for another grant: %(stored)s. This one is: %(asked)s.")
+            % {"key": clean(earlier.idempotency_key), "stored": _content(*stored), "asked": _content(*content)},
             _("Nothing was changed. Use a new key for another grant."),
         )
     return _grant_view(earlier, approved_by, replayed=True)
+
+
+def _content(user_id: str, amount: Decimal, reference: str) -> str:
+    return _("%(user)s, %(amount)s, reference “%(reference)s”") % {
+        "user": clean(user_id),
+        "amount": plain(amount),
+        "reference": clean(reference),
+    }
 
 
 def _quota_view(ledger: Ledger, quota: UserQuota) -> QuotaView:

@@ -106,17 +106,18 @@ def recharge(
     )
 
     def work(session: Session, trail: Trail) -> RechargeView | ApprovalView:
+        # Under the lock: who holds it now may be booking the same key.
+        pool = lock_pool(session, provider_id)
         known = _known(session, ledger, wanted)
         if known is not None:
             return known
-        pool = lock_pool(session, provider_id)
         _require_room(pool, amount)
         limits.enforce(session, ledger, amount, provider_id=provider_id)
         if limits.needs_approval(session, amount):
             return ask(session, ledger, trail, wanted)
         return _book(session, ledger, trail, pool, wanted, ledger.operator)
 
-    return change(ledger, Action.RECHARGE, provider_id, work)
+    return change(ledger, Action.RECHARGE, provider_id, work, key=wanted.idempotency_key)
 
 
 def reverse_recharge(
@@ -143,7 +144,11 @@ def reverse_recharge(
             return waiting(session, ledger, wanted) or ask(session, ledger, trail, wanted)
         return _book(session, ledger, trail, pool, wanted, ledger.operator)
 
-    return change(ledger, Action.REVERSE, str(recharge_id), work)
+    def done(session: Session) -> RechargeView | None:
+        entry = session.exec(select(Recharge).where(Recharge.reverses_id == recharge_id)).first()
+        return _view(entry, None, None, replayed=True) if entry is not None and entry.reference == reason else None
+
+    return change(ledger, Action.REVERSE, str(recharge_id), work, done=done)
 
 
 def preview_reversal(ledger: Ledger, recharge_id: int, *, overdraw: bool = False) -> BalanceChange:
@@ -301,13 +306,8 @@ def _replay(session: Session, earlier: Recharge, wanted: Wanted) -> RechargeView
     known = (earlier.provider_id, earlier.amount, earlier.reference, earlier.note, earlier.reverses_id)
     if known != (wanted.subject, wanted.amount, wanted.reference, wanted.note, wanted.reverses_id):
         raise Conflict(
-            _("The key %(key)s already stands for a recharge of %(provider)s by %(amount)s, reference “%(reference)s”.")
-            % {
-                "key": clean(earlier.idempotency_key),
-                "provider": clean(earlier.provider_id),
-                "amount": plain(earlier.amount),
-                "reference": clean(earlier.reference),
-            },
+            _("The key %(key)s already stands for another recharge: %(stored)s. This one is: %(asked)s.")
+            % {"key": clean(earlier.idempotency_key), "stored": _content(earlier), "asked": _content(wanted)},
             _("Nothing was changed. Use a new key for another recharge."),
         )
     ((_entry, reversal, approver),) = session.exec(_with_others().where(col(Recharge.id) == earlier.id))
@@ -320,6 +320,16 @@ def _with_others() -> Any:
     query = select(Recharge, reversal.c.id, APPROVER).select_from(Recharge)
     query = query.outerjoin(reversal, reversal.c.reverses_id == col(Recharge.id))
     return with_approver(query, col(Recharge.idempotency_key), (ApprovalKind.RECHARGE, ApprovalKind.REVERSAL))
+
+
+def _content(entry: Recharge | Wanted) -> str:
+    """Spell what a repeated key must agree in."""
+    words = _("%(provider)s, %(amount)s, reference “%(reference)s”") % {
+        "provider": clean(entry.provider_id if isinstance(entry, Recharge) else entry.subject),
+        "amount": plain(entry.amount),
+        "reference": clean(entry.reference),
+    }
+    return words + (_(", note “%(note)s”") % {"note": clean(entry.note)} if entry.note else "")
 
 
 def recharge_history(

@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoResultFound, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoResultFound,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlmodel import Session
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from billing_console.errors import BillingError, Refused, Unavailable
+from billing_console.errors import BillingError, Refused, Unavailable, Uncertain
 from billing_console.i18n import _
 from billing_console.text import clean, one_line
 from db.damage import DamagedBalance, DamagedFile
@@ -28,6 +36,9 @@ log = logging.getLogger(__name__)
 
 _RACE_LOST = {"40001", "40P01", "55P03", "23505"}
 """PostgreSQL: serialization failure, deadlock, lock not available, unique violation (somebody was first)."""
+
+_SERVER_GONE = {"57P01", "57P02", "57P03", "25P03"}
+"""PostgreSQL: stopped by an administrator, after a crash, not ready yet, a transaction that was idle for too long."""
 
 
 def connect(
@@ -140,30 +151,104 @@ def reading(database: Database) -> Iterator[Session]:
         raise explain(error, database) from error
 
 
-def in_transaction(database: Database, work: Callable[[Session], Result], *, one_snapshot: bool = False) -> Result:
-    """Run `work` in one transaction and commit it; a transaction that lost a race is run again, whole, up to a limit.
+def in_transaction(
+    database: Database,
+    work: Callable[[Session], Result],
+    *,
+    one_snapshot: bool = False,
+    key: str = "",
+    done: Callable[[Session], Result | None] | None = None,
+) -> Result:
+    """Run `work` in one transaction and commit it; what lost a race or its connection is run again, whole, for a time.
 
     With `one_snapshot` all its queries see the same state, and a row that somebody changes meanwhile makes it lose.
+    A commit whose answer is lost may have been made. So `work` must find what it did before, by its idempotency `key`
+    or by what it writes; where it refuses to do a thing twice, `done` finds what the first time left.
 
     This is what every write ends in; what a person or a timer changes goes through `changes.change`.
 
-    Raises Refused when an amount leaves the ledger's range, Unavailable when the database stays locked or cannot be
-    written.
+    Raises Refused when an amount leaves the ledger's range, Unavailable when the database stays locked, cannot be
+    written or is gone, and Uncertain when it is gone and may have made the change.
     """
-
-    def attempt() -> Result:
-        with database.writing(one_snapshot=one_snapshot) as session:
-            return work(session)
-
+    attempts = _Attempts(database, work, one_snapshot, done)
     try:
         return Retrying(
-            retry=retry_if_exception(_lost_race),
+            retry=retry_if_exception(attempts.may_pass),
             wait=wait_random_exponential(multiplier=0.01, max=1),
-            stop=stop_after_delay(database.timeout),
+            stop=attempts.out_of_time,
             reraise=True,
-        )(attempt)
+        )(attempts.run)
     except (SQLAlchemyError, *_DAMAGE) as error:
-        raise explain(error, database) from error
+        raise (_uncertain(database, key) if attempts.may_be_done else explain(error, database)) from error
+
+
+class _Attempts(Generic[Result]):
+    """The attempts at one transaction, and whether one of them may have been committed without an answer."""
+
+    def __init__(
+        self,
+        database: Database,
+        work: Callable[[Session], Result],
+        one_snapshot: bool,
+        done: Callable[[Session], Result | None] | None,
+    ) -> None:
+        self.may_be_done = False
+        self._database = database
+        self._work = work
+        self._one_snapshot = one_snapshot
+        self._done = done
+        self._connected = False
+        self._since = time.monotonic()
+        self._lost_before = False
+
+    def run(self) -> Result:
+        """Make one attempt."""
+        self._connected = committing = False
+        try:
+            with self._database.writing(one_snapshot=self._one_snapshot) as session:
+                self._connected = True
+                result = self._result(session)
+                session.flush()
+                committing = True
+            return result
+        except DBAPIError as error:
+            self.may_be_done |= committing and _lost_connection(error)
+            raise
+
+    def _result(self, session: Session) -> Result:
+        try:
+            return self._work(session)
+        except Refused:
+            earlier = self._done(session) if self.may_be_done and self._done else None
+            if earlier is None:
+                raise
+            return earlier
+
+    def may_pass(self, error: BaseException) -> bool:
+        """Tell whether another attempt may succeed: the race was lost, or the server was and may come back."""
+        return _lost_race(error) or self._lost_server(error)
+
+    def _lost_server(self, error: BaseException) -> bool:
+        # The ledger was open before: a server that cannot be reached now is being restarted, or is out of reach.
+        unreachable = not (self._connected or self._database.is_sqlite) and isinstance(error, OperationalError)
+        return unreachable or _lost_connection(error)
+
+    def out_of_time(self, state: RetryCallState) -> bool:
+        """Give up once the database's timeout has passed: from the start, or from where the server was first lost."""
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None and not self._lost_before and self._lost_server(error):
+            self._lost_before = True
+            self._since = time.monotonic()
+        return time.monotonic() - self._since >= self._database.timeout
+
+
+def _uncertain(database: Database, key: str) -> Uncertain:
+    lost = _("The connection to the database %(name)s was lost, and it is unknown whether the change was made.")
+    if key:
+        hint = _("Repeat it with the same key, %(key)s: what was done is not done twice.") % {"key": clean(key)}
+    else:
+        hint = _("Repeat it: what was done is not done twice.")
+    return Uncertain(lost % {"name": database.label}, hint)
 
 
 def _is_sound(database: Database) -> bool:
@@ -184,6 +269,14 @@ def _lost_race(error: BaseException) -> bool:
         return False
     said = str(error.orig)
     return _sqlstate(error) in _RACE_LOST or "database is locked" in said
+
+
+def _lost_connection(error: BaseException) -> bool:
+    """Tell whether the connection broke while it was in use."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = _sqlstate(error)
+    return error.connection_invalidated or state in _SERVER_GONE or state.startswith("08")
 
 
 def explain(error: Exception, database: Database) -> BillingError:
@@ -242,6 +335,11 @@ def explain(error: Exception, database: Database) -> BillingError:
     if "no such table" in said or "no such column" in said or _sqlstate(error) in ("42P01", "42703"):
         return Unavailable(
             _("The database %(name)s does not have the expected tables.") % name, _("Run: billing-console upgrade")
+        )
+    if _lost_connection(error):
+        return Unavailable(
+            _("The connection to the database %(name)s was lost; nothing was changed.") % name,
+            _("Try again in a moment."),
         )
     return Unavailable(
         _("The database %(name)s did not answer: %(reason)s") % {**name, "reason": reason},

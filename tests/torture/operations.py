@@ -8,24 +8,37 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
 
-from billing_console.services.ledger import Ledger
+from billing_console.money import plain
+from billing_console.services.check import check_pools
+from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.metering import record_usage
 from billing_console.services.pools import list_pools
 from billing_console.services.quotas import grant_quota, list_quotas
 from billing_console.services.recharges import recharge
-from tests.factories import NANO, gateway_insert, pool, usage
+from billing_console.services.usage_import import BATCH, ImportOptions, import_usage
+from billing_console.services.usage_rows import FieldSources
+from tests.factories import NANO, TESTER, acting, gateway_insert, pool, query, usage
 
 PROVIDERS = ("anthropic", "deepseek", "openai")
 USERS = ("alice", "bob", "carol", "dora")
 CALLS = 3
 """Calls in one batch of usage: they are recorded together or not at all."""
+
+WRITES = {"recharge": 3, "usage": 5, "grant": 2}
+"""The kinds of writes, and how often each is drawn."""
+
+ALL_WRITES = {"recharge": 30, "usage": 40, "grant": 20, "check": 10, "import": 3}
+"""The same with checks of the pools, and with imports, which take long."""
 
 
 def is_long() -> bool:
@@ -47,6 +60,29 @@ def processes() -> ForkServerContext:
     return context
 
 
+def open_as(url: str, name: str) -> Ledger:
+    """Open the ledger as one of the processes under test, each an operator of its own: one person's changes queue."""
+    ledger = open_ledger(url, actor=TESTER)
+    return acting(ledger, name)
+
+
+def at_once(work: Callable[..., None], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Run `work` once a call, each in a process of its own; they get a barrier and a pipe for what they answer."""
+    context = processes()
+    start = context.Barrier(len(calls), timeout=120)
+    workers = []
+    for arguments in calls:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(*arguments, start, sender), daemon=True)
+        process.start()
+        sender.close()
+        workers.append((process, receiver))
+    answers = [receiver.recv() for _process, receiver in workers]
+    for process, _receiver in workers:
+        process.join()
+    return answers
+
+
 def open_pools(ledger: Ledger) -> None:
     """Give every provider a pool with little in it, so that alerts and suspensions come and go."""
     for provider in PROVIDERS:
@@ -55,24 +91,28 @@ def open_pools(ledger: Ledger) -> None:
 
 @dataclass(frozen=True)
 class Operation:
-    """One write: money for a pool or a user, or calls that cost `amount` yuan each."""
+    """One write: money for a pool or a user, or calls that cost `amount` yuan each; `rows` is for an import."""
 
     key: str
     kind: str
     provider: str
     user: str
     amount: Decimal
+    rows: int = 0
 
 
-def operation(seed: str, key: str) -> Operation:
+def operation(seed: str, key: str, kinds: Mapping[str, int] = WRITES) -> Operation:
     """The operation that a key stands for; one whose key begins with `gateway` is an insert past the services."""
     choose = random.Random(f"{seed} {key}")
-    kind = choose.choices(("recharge", "usage", "grant"), (3, 5, 2))[0]
+    kind = choose.choices(list(kinds), list(kinds.values()))[0]
     amount = Decimal(choose.randrange(1, 2000)) / 100
     if kind == "usage":
         amount = choose.randrange(1, 10**10) * NANO
+    if kind == "import":
+        amount = choose.randrange(1, 10**7) * NANO
     kind = "gateway" if key.startswith("gateway") else kind
-    return Operation(key, kind, choose.choice(PROVIDERS), choose.choice(USERS), amount)
+    rows = choose.randrange(BATCH + 1, BATCH + 200) if kind == "import" else 0
+    return Operation(key, kind, choose.choice(PROVIDERS), choose.choice(USERS), amount, rows)
 
 
 def perform(ledger: Ledger, wanted: Operation) -> bool:
@@ -105,6 +145,34 @@ def _usage(ledger: Ledger, wanted: Operation) -> bool:
     return done.duplicates == CALLS
 
 
+def _check(ledger: Ledger, wanted: Operation) -> bool:
+    return len(check_pools(ledger).pools) == len(PROVIDERS)
+
+
+def _import(ledger: Ledger, wanted: Operation) -> bool:
+    """Import a file of two batches, whose rows have no request ids of their own."""
+    there = imported_rows(ledger, wanted)
+    assert there in (0, BATCH, wanted.rows), f"{wanted}: {there} rows"
+    head = "createdAt,userId,providerId,modelId,usageType,inputTokens,outputTokens,costAmount\n"
+    row = (
+        f"2026-03-10T12:00:00+08:00,{wanted.user},{wanted.provider},import {wanted.key},text_generation,1,1,"
+        f"{plain(wanted.amount)}\n"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, f"{wanted.key}.csv")
+        path.write_text(head + row * wanted.rows)
+        done = import_usage(ledger, [path], ImportOptions(FieldSources({}, {})))
+    assert (done.imported + done.duplicates, done.rejected) == (wanted.rows, 0), f"{wanted}: {done}"
+    return there == wanted.rows
+
+
+def imported_rows(ledger: Ledger, wanted: Operation) -> int:
+    """How many rows of an import are in the ledger."""
+    count = "SELECT count(*) FROM usage_records WHERE provider_id = :provider AND model_id = :model"
+    names = {"provider": wanted.provider, "model": f"import {wanted.key}"}
+    return int(query(ledger, count, names)[0][0])
+
+
 def _gateway(ledger: Ledger, wanted: Operation) -> bool:
     gateway_insert(
         ledger,
@@ -122,6 +190,8 @@ _PERFORM: dict[str, Callable[[Ledger, Operation], bool]] = {
     "grant": _grant,
     "usage": _usage,
     "gateway": _gateway,
+    "check": _check,
+    "import": _import,
 }
 
 Sums = dict[tuple[str, str], Decimal]
@@ -135,8 +205,8 @@ def expected(operations: Iterable[Operation]) -> Sums:
             sums["paid", done.provider] += done.amount  # type: ignore[assignment]
         elif done.kind == "grant":
             sums["granted", done.user] += done.amount  # type: ignore[assignment]
-        else:
-            cost = done.amount * (CALLS if done.kind == "usage" else 1)
+        elif done.kind != "check":
+            cost = done.amount * {"usage": CALLS, "import": done.rows}.get(done.kind, 1)
             sums["used", done.provider] += cost  # type: ignore[assignment]
             sums["spent", done.user] += cost  # type: ignore[assignment]
     return {name: Decimal(value) for name, value in sums.items()}

@@ -8,11 +8,20 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 
 from billing_console.services.check import check_pools
-from billing_console.services.ledger import Ledger, open_ledger
+from billing_console.services.ledger import Ledger
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import settle
-from tests.factories import TESTER
-from tests.torture.operations import chosen_seed, expected, found, is_long, open_pools, operation, perform, processes
+from tests.torture.operations import (
+    at_once,
+    chosen_seed,
+    expected,
+    found,
+    is_long,
+    open_as,
+    open_pools,
+    operation,
+    perform,
+)
 
 PROCESSES = 8
 OPERATIONS = 40
@@ -37,7 +46,7 @@ class Account:
 
 def _work(url: str, seed: str, number: int, start: Barrier, answer: Connection) -> None:
     """Be one of the processes; the ledger is opened before all of them start together."""
-    ledger = open_ledger(url, actor=TESTER)
+    ledger = open_as(url, f"process-{number}")
     account = Account()
     choose = random.Random(f"{seed} process {number}")
     start.wait()
@@ -76,7 +85,7 @@ def test_many_processes_at_once_lose_nothing_and_meet_no_lock(database_url: str,
     seed = chosen_seed("race")
     open_pools(ledger)
     began = time.monotonic()
-    accounts = _run(database_url, seed)
+    accounts: list[Account] = at_once(_work, [(database_url, seed, number) for number in range(PROCESSES)])
     seconds = time.monotonic() - began
     settle(ledger)
     acknowledged = {key for account in accounts for key in account.keys}
@@ -89,19 +98,3 @@ def test_many_processes_at_once_lose_nothing_and_meet_no_lock(database_url: str,
     assert [failure for account in accounts for failure in account.failures] == []
     assert found(ledger) == expected(operation(seed, key) for key in acknowledged)
     assert reconcile(ledger) == ()
-
-
-def _run(url: str, seed: str) -> list[Account]:
-    context = processes()
-    start = context.Barrier(PROCESSES, timeout=120)
-    workers = []
-    for number in range(PROCESSES):
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(url, seed, number, start, sender), daemon=True)
-        process.start()
-        sender.close()
-        workers.append((process, receiver))
-    accounts = [receiver.recv() for _process, receiver in workers]
-    for process, _receiver in workers:
-        process.join()
-    return accounts
