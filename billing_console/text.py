@@ -17,8 +17,11 @@ from billing_console.money import plain
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = {"\u200d", "\ufe0f"}
-_FORMULA = re.compile(r"[\t\r\n\0]|[\s'\"\0]*[=+\-@＝＋－＠|%]")
-"""How a cell begins that a spreadsheet may run; some trim blanks and quotes first, | and % lead to other programs."""
+_FORMULA = re.compile(r"(?!-\d+(?:\.\d+)?\Z)(?:[\t\r\n\0]|[\s'\"\0]*[=+\-@＝＋－＠|%])")
+"""How a cell begins that a spreadsheet may run; some trim blanks and quotes first, | and % lead to other programs.
+
+A negative number is none.
+"""
 
 
 def clean(text: str) -> str:

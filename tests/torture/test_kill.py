@@ -14,8 +14,10 @@ from itertools import count
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
+from billing_console.errors import Unavailable
 from billing_console.services.ledger import Ledger
 from billing_console.services.reconcile import reconcile
+from tests.commands import PATIENCE_SECONDS
 from tests.factories import query, set_up
 from tests.postgres_server import running
 from tests.torture.operations import (
@@ -82,8 +84,21 @@ def _write(url: str, seed: str, name: str, acknowledge: Connection) -> None:
     """Write without end, and tell of each write once it is committed, by one unbuffered byte in a pipe."""
     ledger = open_as(url, name)
     for position in count():
-        perform(ledger, _planned(seed, name, position))
+        _persist(ledger, _planned(seed, name, position))
         os.write(acknowledge.fileno(), b".")
+
+
+def _persist(ledger: Ledger, wanted: Operation) -> None:
+    """Ask again where the server was away: a read is not repeated by the product, and nothing is done twice."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            perform(ledger, wanted)
+            return
+        except Unavailable:
+            if time.monotonic() > give_up:
+                raise
+            select.select([], [], [], LONGEST_MOMENT)
 
 
 def _planned(seed: str, name: str, position: int) -> Operation:
