@@ -131,7 +131,7 @@ FOUR_EYES = {
     "request": ("A", "j", "j", "enter"),
     "overdraft": ("3", "H", "v", "x", "enter"),
     "audit": ("L", "slash", *"tester", "enter"),
-    "audit-filter": ("L", "slash"),
+    "audit-filter": ("L", "slash", *"tester", "enter", "slash"),
 }
 
 
