@@ -99,12 +99,14 @@ LINES = (
     Line("reconcile"),
     Line("reconcile", "--repair", Action.REPAIR),
     Line("settle", "", Action.SETTLE),
-    # These come with other branches; a line whose command is not there yet is left out.
     Line("operators list"),
     Line("operators add", "newcomer --role viewer", Action.OPERATOR_ADD),
-    Line("operators remove", "tester --yes", Action.OPERATOR_REMOVE),
+    Line("operators remove", "tester", Action.OPERATOR_REMOVE),
     Line("audit list"),
     Line("audit verify"),
+    Line("audit anchor", "--output ANCHORS"),
+    Line("backup", "BACKUP", Action.BACKUP),
+    Line("pools threshold", "openai 20", Action.POOL_THRESHOLD),
     Line("limits list"),
     Line("limits set", "per_operation 5", Action.LIMIT),
     Line("approvals list"),
@@ -116,6 +118,7 @@ BY_ITSELF = {
     "check-pools": "acts as system:check-pools, whoever starts it; tests of its own below",
     "demo": "has a ledger of its own, where whoever runs it is the admin",
     "init": "says that there is a ledger already, and nothing of what is in it",
+    "restore": "goes to a database that holds no ledger yet; only an admin of the backup or root may, see test_backup",
     "upgrade": "opens no session that could be read only; a test of its own below",
 }
 
@@ -129,8 +132,8 @@ def _commands(group: Any, path: str = "") -> Iterator[str]:
 
 
 THERE = frozenset(_commands(get_command(app)))
-WRITING = [line for line in LINES if line.command in THERE and line.action is not None]
-READING = [line for line in LINES if line.command in THERE and line.action is None]
+WRITING = [line for line in LINES if line.action is not None]
+READING = [line for line in LINES if line.action is None]
 
 
 def _spelled(line: Line) -> str:
@@ -155,7 +158,12 @@ def files(tmp_path: Path) -> Mapping[str, str]:
     prices.write_text(
         "providerId,modelId,usageType,unit,inputPrice,outputPrice\nopenai,o,text_generation,1m_tokens,1,2\n"
     )
-    return {"CALLS": str(calls), "PRICES": str(prices)}
+    return {
+        "CALLS": str(calls),
+        "PRICES": str(prices),
+        "ANCHORS": str(tmp_path / "anchors"),
+        "BACKUP": str(tmp_path / "backup.db"),
+    }
 
 
 @pytest.fixture
