@@ -33,6 +33,7 @@ from tests.relay import relayed
 from tests.torture.operations import chosen_seed, processes
 
 FAILURES = 100
+DEADLOCKS = 20
 LOST = 50
 PATIENCE = 60
 """Seconds after which a process of this test hangs, and the test fails."""
@@ -90,24 +91,32 @@ def test_a_race_that_is_lost_is_run_again(postgres_url: str, opened: OpenLedger,
 
 
 def test_a_batch_that_really_deadlocks_is_run_again(postgres_url: str, opened: OpenLedger) -> None:
-    """Somebody else takes the pools in the opposite order, and can have the second only when the batch has lost."""
+    """Somebody else takes the pools in the opposite order, and gets the second only when the batch has lost."""
     ledger = opened(postgres_url)
     for name in ("one", "two"):
         pool(ledger, name)
-    # Who waits for less long before it looks for a deadlock is the one to lose it.
-    execute(ledger, f"ALTER DATABASE {make_url(postgres_url).database} SET deadlock_timeout = '10ms'")
+    # Each looks for a deadlock once, so long after it began to wait; the batch, which waits first, is to find it.
+    execute(ledger, f"ALTER DATABASE {make_url(postgres_url).database} SET deadlock_timeout = '100ms'")
     ledger.database.close()
     locks = "UPDATE resource_pools SET low_threshold = NULL WHERE provider_id = %s"
+    lost = 0
     with ThreadPoolExecutor(1) as threads, psycopg.connect(_dsn(ledger), autocommit=True) as other:
-        other.execute("SET deadlock_timeout = '1h'")
-        for number in range(FAILURES):
-            with other.transaction():
-                other.execute(locks, ["two"])
-                batch = threads.submit(_spend_on_both, ledger, number)
-                _wait_for_a_lock(_dsn(ledger))
-                other.execute(locks, ["one"])
+        other.execute("SET deadlock_timeout = '2s'")
+        for number in range(DEADLOCKS):
+            try:
+                with other.transaction():
+                    other.execute(locks, ["two"])
+                    batch = threads.submit(_spend_on_both, ledger, number)
+                    _wait_for_a_lock(_dsn(ledger))
+                    other.execute(locks, ["one"])
+                    lost += 1
+            except psycopg.errors.DeadlockDetected:
+                # On a busy machine the batch may have looked too early.
+                pass
             batch.result(PATIENCE)
-    assert [get_pool(ledger, name).used_amount for name in ("one", "two")] == [FAILURES, FAILURES]
+    print(f"deadlock: {lost} of {DEADLOCKS} were lost by the batch")
+    assert lost > 0
+    assert [get_pool(ledger, name).used_amount for name in ("one", "two")] == [DEADLOCKS, DEADLOCKS]
     assert reconcile(ledger) == ()
 
 
@@ -117,7 +126,10 @@ def _spend_on_both(ledger: Ledger, number: int) -> None:
 
 
 def _wait_for_a_lock(dsn: str) -> None:
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    waiting = """
+        SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database()
+    """
     with psycopg.connect(dsn, autocommit=True) as connection:
         while connection.execute(waiting).fetchall() == [(0,)]:
             connection.execute("SELECT pg_sleep(0.001)")
@@ -215,7 +227,7 @@ def test_a_server_that_stays_away_after_a_commit_leaves_the_outcome_unknown(
 def test_a_failure_that_persists_ends_in_one_honest_error(
     postgres_url: str, opened: OpenLedger, failure: str, when: str, error: type[BillingError], words: str
 ) -> None:
-    ledger = opened(postgres_url, timeout=1)
+    ledger = opened(postgres_url, timeout=2)
     pool(ledger)
     failing(ledger, failure, when=when, period=NEVER_DONE)
     with pytest.raises(error, match=words) as said:

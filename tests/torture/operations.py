@@ -18,6 +18,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import func, select
+
 from billing_console.money import plain
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger, open_ledger
@@ -25,9 +27,12 @@ from billing_console.services.metering import record_usage
 from billing_console.services.pools import list_pools
 from billing_console.services.quotas import grant_quota, list_quotas
 from billing_console.services.recharges import recharge
+from billing_console.services.session import reading
 from billing_console.services.usage_import import BATCH, ImportOptions, import_usage
 from billing_console.services.usage_rows import FieldSources
-from tests.factories import NANO, TESTER, acting, gateway_insert, pool, query, usage
+from db.schema import UsageRecord
+from db.statements import table_of
+from tests.factories import NANO, TESTER, acting, gateway_insert, pool, usage
 
 PROVIDERS = ("anthropic", "deepseek", "openai")
 USERS = ("alice", "bob", "carol", "dora")
@@ -167,10 +172,11 @@ def _import(ledger: Ledger, wanted: Operation) -> bool:
 
 
 def imported_rows(ledger: Ledger, wanted: Operation) -> int:
-    """How many rows of an import are in the ledger."""
-    count = "SELECT count(*) FROM usage_records WHERE provider_id = :provider AND model_id = :model"
-    names = {"provider": wanted.provider, "model": f"import {wanted.key}"}
-    return int(query(ledger, count, names)[0][0])
+    """How many rows of an import are in the ledger; raises Unavailable, as services do, where none can be asked."""
+    rows = table_of(UsageRecord).c
+    count = select(func.count()).where(rows.provider_id == wanted.provider, rows.model_id == f"import {wanted.key}")
+    with reading(ledger.database) as session:
+        return int(session.connection().execute(count).scalar_one())
 
 
 def _gateway(ledger: Ledger, wanted: Operation) -> bool:
