@@ -399,7 +399,7 @@ def test_an_anchor_finds_a_log_that_was_written_anew(ledger: Ledger, tmp_path: P
     assert findings(ledger) == ()
     anchors = read_anchors(tmp_path / "anchors")
     (found,) = findings(ledger, anchors)
-    assert (found.where, "written anew" in found.problem) == (f"audit_log {taken.id}", True)
+    assert (found.where, "written anew" in found.problem) == (f"audit_log 1-{taken.id}", True)
     take_anchor(ledger, tmp_path / "anchors")
     assert findings(ledger, read_anchors(tmp_path / "anchors")) == (found,)
     assert len(read_anchors(tmp_path / "anchors")) == 2

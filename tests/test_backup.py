@@ -37,7 +37,7 @@ from billing_console.services.table_copy import tables
 from db.revision import HEAD, REVISIONS
 from db.values import Role
 from tests.conftest import OpenLedger
-from tests.factories import TESTER, acting, everything, execute, gateway_insert, pay, pool, query, spend
+from tests.factories import TESTER, acting, everything, execute, gateway_insert, pay, pool, query, set_up, spend
 from tests.stocked import stock
 from tests.test_permissions import nobody, reachable  # noqa: F401
 from tests.torture.operations import CALLS, PROVIDERS, open_pools, operation, perform, processes
@@ -160,10 +160,10 @@ def test_a_ledger_without_rows_comes_back(ledger: Ledger, copies: Path, free_url
 
 
 def test_zone_and_currency_are_those_of_the_old_ledger(
-    ledger: Ledger, copies: Path, free_url: str, opened: OpenLedger
+    copies: Path, free_url: str, opened: OpenLedger, tmp_path: Path
 ) -> None:
-    for name, value in (("business_timezone", "Europe/Berlin"), ("currency", "EUR")):
-        execute(ledger, "UPDATE ledger_info SET value = :value WHERE name = :name", {"name": name, "value": value})
+    set_up(f"sqlite:///{tmp_path / 'euro.db'}", timezone="Europe/Berlin", currency="EUR")
+    ledger = opened(f"sqlite:///{tmp_path / 'euro.db'}")
     restore(free_url, back_up(ledger, copies / "backup.db", quiet).path, quiet)
     restored = opened(free_url)
     assert (str(restored.timezone), restored.currency) == ("Europe/Berlin", "EUR")

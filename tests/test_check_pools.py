@@ -211,16 +211,25 @@ def test_settings_that_cannot_be_used_are_unknown(
 
 
 def test_a_crash_is_unknown_and_its_details_are_in_the_log(tmp_path: Path, sqlite_url: str) -> None:
-    """A ledger without its facts, which nothing but a hand in the database makes, is not foreseen."""
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database:
-        database.execute("DELETE FROM ledger_info")
-        database.commit()
-    answer = command("--database", sqlite_url, "check-pools", environment={"XDG_STATE_HOME": str(tmp_path / "state")})
+    """A library that does not load, as after half an upgrade of the machine, is not foreseen."""
+    (tmp_path / "tenacity.py").write_text("raise RuntimeError('half upgraded')")
+    environment = {"XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(tmp_path)}
+    answer = command("--database", sqlite_url, "check-pools", environment=environment)
     log = tmp_path / "state" / "billing-console" / "console.log"
     assert answer.code == 3
     assert answer.out.endswith(f"the details are in {log}\n")
     assert "Traceback" not in answer.out + answer.err
     assert "Traceback" in log.read_text()
+
+
+def test_a_ledger_without_its_facts_is_unknown(sqlite_url: str) -> None:
+    """Nothing but a hand in the database, or damage, leaves it so."""
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as database:
+        database.execute("DELETE FROM ledger_info")
+        database.commit()
+    answer = command("--database", sqlite_url, "check-pools")
+    assert answer.code == 3
+    assert "holds something that cannot be read" in answer.out and answer.out.count("\n") == 1
 
 
 # Where the answer goes
