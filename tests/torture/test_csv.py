@@ -13,10 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-from sqlalchemy import Integer, Text
-from sqlmodel import SQLModel
+from sqlalchemy import Integer, Text, func, select
+from sqlmodel import Session, SQLModel
 from textual.widgets import Input
 
 import db.values
@@ -31,8 +30,12 @@ from billing_console.services.quotas import grant_quota
 from billing_console.services.recharges import recharge, reverse_recharge
 from billing_console.services.settlement import settle
 from db.schema import (
+    ApprovalDecision,
+    ApprovalRequest,
+    AuditEntry,
     BalanceAlert,
     Model,
+    Operator,
     Price,
     Provider,
     QuotaGrant,
@@ -43,7 +46,7 @@ from db.schema import (
 )
 from db.statements import table_of
 from db.types import FixedPoint
-from db.values import AlertLevel, AlertType, CallStatus, PriceUnit, UsageType
+from db.values import AlertLevel, AlertType, ApprovalKind, CallStatus, Outcome, PriceUnit, Role, UsageType
 from tests.commands import Commands
 from tests.conftest import OpenLedger
 from tests.factories import NOON, price, query, set_up, usage
@@ -69,13 +72,21 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "models list": (wire.MODEL, ()),
     "prices list": (wire.PRICE, ("--all",)),
     "reconcile": (wire.FINDING, ()),
+    "operators list": (wire.OPERATOR, ()),
+    "limits list": (wire.LIMIT, ()),
+    "approvals list": (wire.APPROVAL, ("--all", "--limit", "5000")),
+    "audit list": (wire.AUDIT, ("--limit", "9000")),
+    "audit verify": (wire.AUDIT_FINDING, ()),
 }
 """Every command that writes CSV, with the fields it writes and what makes it write all."""
 
-NEVER_CSV = ("GRANT", "IMPORTED", "PRICES_ADDED", "REPRICED", "SETTLED")
+FINDINGS = ("reconcile", "audit verify")
+"""Lists of what is wrong, which rows past the services are; these end with 1."""
+
+NEVER_CSV = ("ANCHOR", "BACKED_UP", "GRANT", "IMPORTED", "PRICES_ADDED", "REPRICED", "RESTORED", "SETTLED")
 """Records that only JSON has: parts of one thing, and results."""
 
-OF_OUR_OWN = {"cursor", "what", "stored", "computed"}
+OF_OUR_OWN = {"cursor", "what", "stored", "computed", "state", "problem"}
 """Text that the program itself makes."""
 
 VOCABULARY = {
@@ -94,7 +105,7 @@ def runs(cell: str) -> bool:
 # Hostile text wherever it can get
 
 
-def _row(ledger: Ledger, model: type[SQLModel], text: str, **fixed: Any) -> None:
+def _row(session: Session, model: type[SQLModel], text: str, **fixed: Any) -> None:
     """One row past the services, with the text in every column that takes text."""
     row: dict[str, Any] = {}
     for column in table_of(model).columns:
@@ -106,32 +117,38 @@ def _row(ledger: Ledger, model: type[SQLModel], text: str, **fixed: Any) -> None
             continue
         else:
             row[column.name] = _filling(column.type)
-    with ledger.database.writing() as session:
-        session.connection().execute(table_of(model).insert().values(row))
+    session.connection().execute(table_of(model).insert().values(row))
 
 
 def _filling(kind: Any) -> object:
     return Decimal(7) if isinstance(kind, FixedPoint) else 7 if isinstance(kind, Integer) else NOON
 
 
-def _past_the_services(ledger: Ledger, text: str, number: int) -> None:
+def _past_the_services(session: Session, text: str, number: int) -> None:
     kind = UsageType.TEXT_GENERATION.value
-    _row(ledger, Provider, text)
-    _row(ledger, Model, text, disabled_at=NOON)
-    _row(ledger, ResourcePool, text, opened_at=NOON)
-    _row(ledger, Price, text, usage_type=kind, unit=PriceUnit.MILLION_TOKENS.value)
-    _row(ledger, Recharge, text, reverses_id=None)
+    _row(session, Provider, text)
+    _row(session, Model, text, disabled_at=NOON)
+    _row(session, ResourcePool, text, opened_at=NOON)
+    _row(session, Price, text, usage_type=kind, unit=PriceUnit.MILLION_TOKENS.value)
+    _row(session, Recharge, text, reverses_id=None)
     _row(
-        ledger,
+        session,
         BalanceAlert,
         text,
         alert_type=AlertType.LOW_BALANCE.value,
         alert_level=AlertLevel.WARNING.value,
         resolved_at=NOON if number % 2 else None,
     )
-    _row(ledger, UserQuota, text, granted_amount=Decimal(7))
-    _row(ledger, QuotaGrant, text)
-    _row(ledger, UsageRecord, text, usage_type=kind, status=CallStatus.FAILED.value, cost_amount=Decimal(0))
+    _row(session, UserQuota, text, granted_amount=Decimal(7))
+    _row(session, QuotaGrant, text)
+    _row(session, Operator, text, role=Role.VIEWER.value)
+    _row(session, ApprovalRequest, text, kind=ApprovalKind.RECHARGE.value)
+    requested = session.connection().execute(select(func.max(table_of(ApprovalRequest).c.id))).scalar_one()
+    _row(session, ApprovalDecision, text, request_id=requested, approved=number % 2 == 0)
+    log = table_of(AuditEntry)
+    last = session.connection().execute(select(log.c.id, log.c.hash).order_by(log.c.id.desc()).limit(1)).one()
+    _row(session, AuditEntry, text, id=last.id + 1, previous_hash=last.hash, outcome=Outcome.REFUSED.value)
+    _row(session, UsageRecord, text, usage_type=kind, status=CallStatus.FAILED.value, cost_amount=Decimal(0))
 
 
 def _through_the_services(ledger: Ledger, text: str) -> bool:
@@ -164,15 +181,15 @@ def _through_the_services(ledger: Ledger, text: str) -> bool:
 
 
 @pytest.fixture
-def hostile(ledger: Ledger) -> Ledger:
+def hostile(database_url: str, opened: OpenLedger) -> Ledger:
     """A ledger with each of the texts in every column of text; PostgreSQL has no NUL."""
-    accepted = 0
-    for number, text in enumerate(PAYLOADS):
-        if "\0" in text and not ledger.database.is_sqlite:
-            continue
-        accepted += _through_the_services(ledger, text)
-        _past_the_services(ledger, f"{text} {number}", number)
+    ledger = opened(database_url, durable=False)
+    accepted = sum(_through_the_services(ledger, text) for text in PAYLOADS)
     assert accepted >= 50
+    with ledger.database.writing() as session:
+        for number, text in enumerate(PAYLOADS):
+            if "\0" not in text or ledger.database.is_sqlite:
+                _past_the_services(session, f"{text} {number}", number)
     settle(ledger)
     return ledger
 
@@ -180,19 +197,19 @@ def hostile(ledger: Ledger) -> Ledger:
 # What comes out
 
 
-def _commands(group: click.Group, path: str = "") -> Iterator[str]:
-    """Every command that can write CSV, by walking through the program's own."""
+def _commands(group: Any, path: str = "") -> Iterator[str]:
+    """Every command that can write CSV, by walking through the program's own; an import only reads it."""
     for name, command in group.commands.items():
-        if isinstance(command, type(group)) or hasattr(command, "commands"):
-            yield from _commands(command, f"{path}{name} ")  # type: ignore[arg-type]
-        elif any("csv" in map(str, getattr(each.type, "choices", ())) for each in command.params) and (
-            "import" not in name
-        ):
-            yield f"{path}{name}"
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path}{name} ")
+        elif name != "import":
+            choices = (getattr(each.type_descriptor, "choices", None) or () for each in command.params)
+            if any("csv" in map(str, each) for each in choices):
+                yield f"{path}{name}"
 
 
 def test_every_list_and_every_record_is_known_here() -> None:
-    assert set(_commands(_command())) == set(LISTS)  # type: ignore[arg-type]
+    assert set(_commands(_command())) == set(LISTS)
     records = {name: fields for name, fields in vars(wire).items() if name.isupper() and isinstance(fields, Mapping)}
     listed = [fields for fields, _options in LISTS.values()]
     assert {name for name, fields in records.items() if fields not in listed} == set(NEVER_CSV)
@@ -203,9 +220,9 @@ def test_no_cell_is_a_formula_and_numbers_are_numbers(hostile: Ledger, capsys: p
     cells = negative = 0
     for name, (fields, options) in LISTS.items():
         answer = commands(*name.split(), *options, "--format", "csv")
-        assert answer.code == (1 if name == "reconcile" else 0)
+        assert answer.code == (1 if name in FINDINGS else 0)
         header, *rows = csv.reader(io.StringIO(answer.out))
-        assert header == list(fields) and len(rows) > 50
+        assert header == list(fields) and len(rows) > (0 if fields is wire.LIMIT else 50)
         assert [cell for row in rows for cell in row if runs(cell)] == []
         cells += len(rows) * len(header)
         exact = commands(*name.split(), *options, "--format", "jsonl").jsonl
@@ -214,7 +231,7 @@ def test_no_cell_is_a_formula_and_numbers_are_numbers(hostile: Ledger, capsys: p
             _is_of_one_kind(column, column_cells, [record[column] for record in exact])
             negative += any(cell.startswith("-") for cell in column_cells)
     print(f"csv on {hostile.database.engine.dialect.name}: {cells} cells, {len(PAYLOADS)} texts, 0 formulas")
-    assert negative >= 2
+    assert negative
 
 
 def _is_of_one_kind(column: str, cells: list[str], values: list[Any]) -> None:
@@ -238,27 +255,28 @@ def _is_time(cell: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", "123456")
 async def test_no_cell_of_a_file_the_console_writes_is_a_formula(
-    number: str, sqlite_ledger: Ledger, sqlite_url: str, tmp_path: Path
+    sqlite_url: str, opened: OpenLedger, tmp_path: Path
 ) -> None:
-    for position, text in enumerate(PAYLOADS):
-        if "\0" not in text:
-            _past_the_services(sqlite_ledger, f"{text} {position}", position)
-    # A week of today, which is what the tabs begin with.
-    now = sqlite_ledger.clock() - timedelta(hours=1)
-    for text in PAYLOADS:
-        if text == text.strip() and "\0" not in text:
-            record_usage(sqlite_ledger, [usage(provider_id=text, model_id=text, user_id=text, created_at=now)])
-    settle(sqlite_ledger)
+    ledger = opened(sqlite_url, durable=False)
+    with ledger.database.writing() as session:
+        for position, text in enumerate(PAYLOADS):
+            if "\0" not in text:
+                _past_the_services(session, f"{text} {position}", position)
+    # Of today too, which is what the tabs begin with.
+    now = ledger.clock() - timedelta(hours=1)
+    texts = [text for text in PAYLOADS if text == text.strip() and "\0" not in text]
+    record_usage(ledger, [usage(provider_id=text, model_id=text, user_id=text, created_at=now) for text in texts])
+    settle(ledger)
     async with console(sqlite_url) as keys:
-        await keys.press(number, "e")
-        keys.app.screen.query_one("#path", Input).value = str(tmp_path / "out.csv")
-        await keys.press("enter")
-        assert "written" in keys.said
-    rows = list(csv.reader(io.StringIO((tmp_path / "out.csv").read_text())))
-    assert sum(BODY in cell for row in rows for cell in row) > 20
-    assert [cell for row in rows for cell in row if runs(cell)] == []
+        for number in "123456":
+            file = tmp_path / f"{number}.csv"
+            await keys.press(number, "e")
+            keys.app.screen.query_one("#path", Input).value = str(file)
+            await keys.press("enter")
+            rows = list(csv.reader(io.StringIO(file.read_text())))
+            assert sum(BODY in cell for row in rows for cell in row) > 20
+            assert [cell for row in rows for cell in row if runs(cell)] == []
 
 
 # What comes back
@@ -280,7 +298,7 @@ def test_an_export_that_is_imported_again_is_the_same(
     sql = f"SELECT {columns} FROM usage_records"
     ours = {row for row in query(hostile, sql) if _comes_back(row, form)}
     theirs = set(query(opened(second.url), sql))
-    assert len(ours) > 100 and ours - theirs == set()
+    assert len(ours) > 50 and ours - theirs == set()
     again = second("usage", "import", str(file), "--summary", "json", "--rejects", str(tmp_path / "rejects"))
     assert again.json["imported"] == 0
 
