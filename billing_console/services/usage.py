@@ -105,7 +105,8 @@ def usage_page(
     with reading(ledger.database) as session:
         names = _names(session)
         found = page_rows(session, chosen, limit + 1, position, oldest_first)
-    rows = tuple(_view(row, names) for row in found[:limit])
+        # Still in the block, which tells a damaged value from an error in the program.
+        rows = tuple(_view(row, names) for row in found[:limit])
     return UsagePage(rows=rows, next=rows[-1].cursor if len(found) > limit else None)
 
 
