@@ -13,7 +13,18 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Text, Uniqu
 from sqlmodel import BigInteger, Column, Field, Integer, SQLModel
 
 from db.types import Money, Percent, Quantity
-from db.values import AlertLevel, AlertType, ApprovalKind, CallStatus, LimitName, Outcome, PriceUnit, Role, UsageType
+from db.values import (
+    AlertLevel,
+    AlertType,
+    ApprovalKind,
+    CallStatus,
+    LimitName,
+    Outcome,
+    Period,
+    PriceUnit,
+    Role,
+    UsageType,
+)
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 """A 64-bit key that is SQLite's rowid there."""
@@ -188,6 +199,8 @@ class ResourcePool(SQLModel, table=True):
     total_check: Decimal | None = Field(default=None, sa_type=Money)
     used_check: Decimal | None = Field(default=None, sa_type=Money)
     low_threshold: Decimal | None = Field(default=None, sa_type=Percent)
+    low_amount: Decimal | None = Field(default=None, sa_type=Money)
+    low_days: int | None = Field(default=None, sa_type=BigInteger)
     suspended_at: datetime | None = None
     last_recharge_at: datetime | None = None
     last_check_at: datetime | None = None
@@ -247,6 +260,8 @@ class BalanceAlert(SQLModel, table=True):
     created_at: datetime
     updated_at: datetime
     resolved_at: datetime | None = None
+    acknowledged_by: str | None = Field(default=None, sa_type=Text)
+    acknowledged_at: datetime | None = None
 
 
 class UserQuota(SQLModel, table=True):
@@ -267,7 +282,11 @@ class UserQuota(SQLModel, table=True):
 
 
 class QuotaGrant(SQLModel, table=True):
-    """Quota given to a user, or taken back (negative); append-only."""
+    """Quota given to a user, taken back or expired (negative); append-only.
+
+    `used_before` is what the user had used when the row was written, from which follows which grant paid for what.
+    `expires_id` names the grant of which a negative row ends what is left.
+    """
 
     __tablename__ = "quota_grants"
     __table_args__ = (
@@ -276,6 +295,8 @@ class QuotaGrant(SQLModel, table=True):
         CheckConstraint("amount <> 0", name="ck_quota_grants_sign"),
         Index("ix_quota_grants_user", "user_id", "id"),
         Index("ix_quota_grants_operator", "operator", "created_at"),
+        Index("ix_quota_grants_expiry", "expires_at"),
+        Index("uq_quota_grants_expires", "expires_id", unique=True),
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
@@ -287,6 +308,36 @@ class QuotaGrant(SQLModel, table=True):
     remaining_after: Decimal = Field(sa_type=Money)
     operator: str = Field(sa_type=Text)
     created_at: datetime
+    expires_at: datetime | None = None
+    used_before: Decimal | None = Field(default=None, sa_type=Money)
+    expires_id: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class PeriodicQuota(SQLModel, table=True):
+    """Quota that a user is given anew in every period of the business time zone, for that period alone."""
+
+    __tablename__ = "periodic_quotas"
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id"], ["user_quotas.user_id"]),
+        CheckConstraint(one_of("period", Period), name="ck_periodic_quotas_period"),
+        CheckConstraint("amount > 0", name="ck_periodic_quotas_amount"),
+    )
+
+    user_id: str = Field(primary_key=True, sa_type=Text)
+    period: str = Field(sa_type=Text)
+    amount: Decimal = Field(sa_type=Money)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class Budget(SQLModel, table=True):
+    """What may be spent at a provider in a month, in yuan; the empty provider stands for all together."""
+
+    __tablename__ = "budgets"
+    __table_args__ = (CheckConstraint("amount > 0", name="ck_budgets_amount"),)
+
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    amount: Decimal = Field(sa_type=Money)
 
 
 class Operator(SQLModel, table=True):

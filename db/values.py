@@ -92,3 +92,11 @@ class Outcome(StrEnum):
 
     DONE = "done"
     REFUSED = "refused"
+
+
+class Period(StrEnum):
+    """The stretch of business days that quota is given for again and again, and that costs are added up by."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"

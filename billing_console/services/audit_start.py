@@ -17,7 +17,7 @@ def everything_so_far(session: Session) -> Trail:
     trail = Trail("")
     records, waiting = table_of(UsageRecord), table_of(UsageOutbox).c.usage_id
     for name, kind in KINDS.items():
-        query = select(*(kind.table.c[column] for column in kind.columns)).order_by(kind.table.c[kind.key])
+        query = select(*(kind.table.c[column] for column in kind.held)).order_by(kind.table.c[kind.key])
         if kind.table is records:
             query = query.where(~select(waiting).where(waiting == records.c.id).exists())
             if "cost_amount" in kind.columns:

@@ -161,7 +161,7 @@ def _facts(session: Session, entry: int, kind: str, ids: str, digest: str, run: 
 
 def _rows(session: Session, kind: FactKind, span: tuple[int, int]) -> Iterator[Any]:
     key = kind.table.c[kind.key]
-    query = select(*(kind.table.c[name] for name in kind.columns)).where(key >= span[0], key <= span[1]).order_by(key)
+    query = select(*(kind.table.c[name] for name in kind.held)).where(key >= span[0], key <= span[1]).order_by(key)
     for row in session.connection().execute(query.execution_options(yield_per=PAGE)):
         yield row._mapping
 

@@ -23,23 +23,32 @@ _COST_COLUMNS = ("cost_amount", "price_id")
 
 @dataclass(frozen=True, slots=True)
 class FactKind:
-    """A table of facts, the column that numbers it, and the columns that never change once a row has them."""
+    """A table of facts, the column that numbers it, and the columns that never change once a row has them.
+
+    `later` are columns that came with a later revision: a row without them has the digest it had before.
+    """
 
     table: Table
     key: str
     columns: tuple[str, ...]
+    later: tuple[str, ...] = ()
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """All columns that the digest covers."""
+        return self.columns + self.later
 
 
-def _whole(model: Any, key: str = "id") -> FactKind:
+def _whole(model: Any, key: str = "id", later: tuple[str, ...] = ()) -> FactKind:
     table = table_of(model)
-    return FactKind(table, key, tuple(column.name for column in table.columns))
+    return FactKind(table, key, tuple(column.name for column in table.columns if column.name not in later), later)
 
 
 _records = table_of(UsageRecord)
 
 KINDS: dict[str, FactKind] = {
     "recharges": _whole(Recharge),
-    "quota_grants": _whole(QuotaGrant),
+    "quota_grants": _whole(QuotaGrant, later=("expires_at", "used_before", "expires_id")),
     "prices": _whole(Price),
     "usage_imports": _whole(UsageImport),
     "approval_requests": _whole(ApprovalRequest),
@@ -66,7 +75,9 @@ class Digest:
             self.spans[-1][1] = number
         else:
             self.spans.append([number, number])
-        self._hash.update(_line([row[column] for column in kind.columns]))
+        values = [row[column] for column in kind.columns]
+        values += [[column, _spelled(row[column])] for column in kind.later if row[column] is not None]
+        self._hash.update(_line(values))
 
     def spelled(self) -> list[str]:
         """Return the ids and the digest as the audit log keeps them."""
