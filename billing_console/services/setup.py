@@ -16,9 +16,10 @@ from billing_console.i18n import _
 from billing_console.services.actions import Action
 from billing_console.services.audit import append, append_refusal
 from billing_console.services.audit_start import everything_so_far
+from billing_console.services.database_errors import explain
 from billing_console.services.identity import Actor, this_person
 from billing_console.services.roles import found, role_of, whom_to_ask
-from billing_console.services.session import explain, prepare, reading, require_known, schema_revision
+from billing_console.services.session import prepare, reading, require_known, schema_revision
 from db.engine import Database
 from db.revision import HEAD
 from db.schema import LedgerInfo, Operator
