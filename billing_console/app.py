@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.console import RenderableType
 from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult, SystemCommand
@@ -99,10 +100,21 @@ class BillingConsoleApp(Console):
         Binding("q", "quit", N_("Quit")),
     ]
 
-    def __init__(self, options: ConsoleOptions, *, log_file: Path | None = None) -> None:
-        """Keep the options; nothing of the database is touched before the first paint."""
+    def __init__(
+        self,
+        options: ConsoleOptions,
+        *,
+        log_file: Path | None = None,
+        leaving: Callable[[int], None] = lambda _code: None,
+    ) -> None:
+        """Keep the options; nothing of the database is touched before the first paint.
+
+        `leaving` is called with the exit code as soon as the console begins to end, for whatever reason.
+        """
         super().__init__()
         self.options = options
+        self._leaving = leaving
+        self._event_loop: asyncio.AbstractEventLoop | None = None
         self.read_only = options.read_only
         self.refresh_seconds = min(options.refresh_seconds, 5.0)
         self.log_file = log_file
@@ -121,11 +133,20 @@ class BillingConsoleApp(Console):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        """Leave cleanly when the line drops or the machine stops: Textual would leave the terminal in its mode."""
+        """Keep the keyboard where the tabs' keys work."""
         self.query_one(Tabs).can_focus = False
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            loop.add_signal_handler(number, self.exit, None, 128 + number)
+        self._event_loop = asyncio.get_running_loop()
+
+    def leave(self, code: int) -> None:
+        """End the console with this exit code; for signal handlers and other threads."""
+        if self._event_loop is not None:
+            with suppress(RuntimeError):  # the loop has ended: so has the console
+                self._event_loop.call_soon_threadsafe(self.exit, None, code)
+
+    def exit(self, result: int | None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """End the console; what still waits for the database then may not hold up the process."""
+        self._leaving(return_code)
+        super().exit(result, return_code, message)
 
     def on_ready(self) -> None:
         """After the first paint, import the services and open the ledger."""
@@ -339,4 +360,5 @@ class BillingConsoleApp(Console):
     def _fatal_error(self) -> None:
         """Leave one line and a log entry where Textual would print a traceback with all local variables."""
         log.error("the console crashed", exc_info=self._exception)
+        self._leaving(1)
         self.panic(Text(crash_line(self.log_file)))

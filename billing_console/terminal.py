@@ -49,8 +49,11 @@ def run_console(options: ConsoleOptions) -> int:
     _prepare_environment()
     try:
         from billing_console.app import BillingConsoleApp
+        from billing_console.way_out import WayOut
 
-        app = BillingConsoleApp(options, log_file=log_file)
+        way_out = WayOut()
+        app = BillingConsoleApp(options, log_file=log_file, leaving=way_out.end_soon)
+        way_out.watch(app.leave)
         app.run(mouse=False)
     except Exception:
         log.exception("the console could not run")

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets._toast import Toast
 
 from billing_console.app import BillingConsoleApp
-from billing_console.services.ledger import open_ledger
+from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.terminal import ConsoleOptions
 from tests.factories import TESTER
 
@@ -94,10 +94,11 @@ async def console(
     refresh_seconds: float = 5.0,
     kind: type[BillingConsoleApp] = BillingConsoleApp,
     name: str = TESTER.name,
+    opening: Callable[[], Ledger] | None = None,
 ) -> AsyncIterator[Keyboard]:
     """The console on a ledger, open and at rest, in the hands of the operator of this name."""
     options = ConsoleOptions(
-        lambda: open_ledger(url, read_only=read_only, actor=replace(TESTER, name=name)),
+        opening or (lambda: open_ledger(url, read_only=read_only, actor=replace(TESTER, name=name))),
         "a ledger",
         read_only=read_only,
         refresh_seconds=refresh_seconds,

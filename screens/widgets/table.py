@@ -264,8 +264,15 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         return keys.index(self._column_key) if self._column_key in keys else 0
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Fit the columns to the new width."""
-        layout = self._fit(self._drawn)
+        """Fit the columns to the new width, whatever they were before: back at the old width all looks as before."""
+        self._fit_again()
+
+    def watch_show_vertical_scrollbar(self) -> None:
+        """Give the scrollbar its column, or the columns what it leaves: it must not hide a digit."""
+        self._fit_again()
+
+    def _fit_again(self) -> None:
+        layout = self._fitted(self._drawn, {})
         if layout != self._layout:
             self._layout = ()
             self._redraw()
