@@ -136,6 +136,7 @@ class BillingConsoleApp(Console):
         """Keep the keyboard where the tabs' keys work."""
         self.query_one(Tabs).can_focus = False
         self._event_loop = asyncio.get_running_loop()
+        self.keys.wait_for("open")
 
     def leave(self, code: int) -> None:
         """End the console with this exit code; for signal handlers and other threads."""
@@ -189,6 +190,7 @@ class BillingConsoleApp(Console):
     def _not_opened(self, error: BillingError) -> None:
         """Try again later, unless the ledger refused this person: each attempt leaves a row in the audit log."""
         self._opening = False
+        self.keys.answered("open")
         self.report("open", error)
         pane = self.pane
         if pane is not None:
@@ -209,6 +211,7 @@ class BillingConsoleApp(Console):
             self.set_interval(self.refresh_seconds, banner.poll)
         if self.pane is not None:
             self.pane.wake()
+        self.keys.answered("open")
 
     def _show_person(self) -> None:
         title, ledger = self.query_one(TitleBar), self.ledger

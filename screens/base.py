@@ -148,7 +148,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self._notice(_("Loading…"))
         self._busy = True
         self._show_filter()
-        ask(self, self.question(), partial(self._loaded, asked), self._failed, group="load")
+        first = self.data is None or asked
+        ask(self, self.question(), partial(self._loaded, asked), self._failed, group="load", keys_wait=first)
 
     def role_changed(self) -> None:
         """Offer what the role allows now."""
@@ -176,9 +177,9 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             return
         table = self.table
         if table is not None and self.has_class("-filled"):
-            table.focus()
+            self.screen.set_focus(table)
         else:
-            self.focus()
+            self.screen.set_focus(self)
 
     # The cycle
 
@@ -214,7 +215,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self.set_class(True, "-filled")
         self.present(data)
         if self._awake and (focused or self.app.focused is None):
-            self.call_after_refresh(self.take_focus)
+            self.take_focus()
 
     def _empty(self) -> str:
         text = _(self.EMPTY)

@@ -360,7 +360,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
     def accept(self, values: dict[str, Any]) -> None:
         """Ask for the preview; the page follows."""
         self._values, self._left = values, self.focused
-        ask(self, self.preview(values), self._show_page, self.refused, group="preview")
+        ask(self, self.preview(values), self._show_page, self.refused, group="preview", keys_wait=True)
 
     def _show_page(self, changes: Sequence[Change]) -> None:
         self._changes = changes
@@ -374,6 +374,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
         lines += ["", _("Press y to do it, Esc to go back.")]
         self.query_one(".confirm-text", Line).say("\n".join(lines))
         self._turn_to(confirm=True)
+        self.console.keys.forget()
 
     def _turn_to(self, *, confirm: bool) -> None:
         self.query_one("#form").display = not confirm
@@ -390,7 +391,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
             return
         self._writing = True
         self.say(_("Writing…"))
-        ask(self, self.write(self._values), self._written, self._not_written, group="write")
+        ask(self, self.write(self._values), self._written, self._not_written, group="write", keys_wait=True)
 
     def _written(self, result: Result) -> None:
         self.dismiss(result)
