@@ -34,6 +34,11 @@ class KeyQueue:
         self._answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether every key has been handed over and had its effect."""
+        return self._task is None and not self._typed
+
     async def take(self, event: events.Key | events.Paste) -> None:
         """Hand an event over now, or keep it until the one before has had its effect."""
         if self._questions and isinstance(event, events.Key) and event.key == "escape":

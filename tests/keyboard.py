@@ -46,13 +46,13 @@ class Keyboard:
         await self.settled()
 
     async def settled(self) -> None:
-        """Wait until no question to the ledger is under way and every answer is drawn."""
+        """Wait until every key typed has had its effect, no question is under way and every answer is drawn."""
         for _round in range(50):
             await self.pilot.pause()
             waiting = [worker.wait() for worker in self.app.workers if not worker.is_finished]
             if waiting:
                 await asyncio.gather(*waiting, return_exceptions=True)
-            elif self.app.ledger is not None:
+            elif self.app.ledger is not None and self.app.keys.idle:
                 return
         raise AssertionError("the console does not come to rest")
 
