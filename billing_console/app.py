@@ -22,7 +22,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, TabbedContent, TabPane, Tabs
 
 import screens
-from billing_console.errors import BillingError, NotPermitted
+from billing_console.errors import BillingError, NotPermitted, Replaced
 from billing_console.i18n import N_, _
 from billing_console.pool_timer import PoolTimer
 from billing_console.services.actions import Action
@@ -82,6 +82,18 @@ class LazyPane(TabPane):
         event.prevent_default()
 
 
+class TabScreen(Screen[None]):
+    """The screen below every dialog; Textual would give the keyboard to the first tab, shown or not."""
+
+    AUTO_FOCUS = ""
+
+    def on_screen_resume(self) -> None:
+        """Give the keyboard back to the tab shown, if a dialog leaves it nowhere."""
+        assert isinstance(self.app, BillingConsoleApp)
+        if self.focused is None and self.is_mounted and self.app.pane is not None:
+            self.app.pane.take_focus()
+
+
 class BillingConsoleApp(Console):
     """The terminal user interface; it knows the tabs, the keys that work everywhere, and the open ledger."""
 
@@ -131,6 +143,10 @@ class BillingConsoleApp(Console):
             for tab in TABS:
                 yield LazyPane(_(tab.label), id=tab.id)
         yield KeyBar()
+
+    def get_default_screen(self) -> TabScreen:
+        """Return the screen of the tabs."""
+        return TabScreen(id="_default")
 
     def on_mount(self) -> None:
         """Keep the keyboard where the tabs' keys work."""
@@ -237,16 +253,28 @@ class BillingConsoleApp(Console):
         """Show why instead of the ledger, which is closed; only a person tries again."""
         if self.ledger is None:
             return
+        self.problems["open"] = error
+        self._close_ledger()
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def _open_again(self) -> None:
+        """Open what stands where the ledger stood; a form that is half filled in stays, for the new one."""
+        self.problems.pop("open", None)
+        self._close_ledger()
+        self.notify(_("Another file took the place of the open database; it is opened now."), markup=False)
+        self.open_ledger()
+
+    def _close_ledger(self) -> None:
+        """Show nothing of the ledger any more; what stands in the way of opening it is said in the tab."""
         ledger, self.ledger = self.ledger, None
         self._stop_timer()
-        ledger.close()
-        self.problems.clear()
-        self.problems["open"] = error
+        if ledger is not None:
+            ledger.close()
+        self.problems = {source: problem for source, problem in self.problems.items() if source == "open"}
         self.query_one(ProblemLine).show_problems({})
         self._show_person()
         self.query_one(AlertBanner).forget()
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
         for pane in self.query(DataPane):
             pane.forget()
 
@@ -264,7 +292,9 @@ class BillingConsoleApp(Console):
         self.problems.pop(source, None)
         if error is not None:
             self.problems[source] = error
-        if self.problems != before:
+        if isinstance(error, Replaced) and self.ledger is not None:
+            self._open_again()
+        elif self.problems != before:
             self.query_one(ProblemLine).show_problems({k: v for k, v in self.problems.items() if k != "open"})
 
     def on_unmount(self) -> None:

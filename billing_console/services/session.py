@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import stat
 import time
@@ -23,11 +24,11 @@ from sqlalchemy.exc import (
 from sqlmodel import Session
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
-from billing_console.errors import BillingError, Refused, Unavailable, Uncertain
+from billing_console.errors import BillingError, Refused, Replaced, Unavailable, Uncertain
 from billing_console.i18n import _
 from billing_console.text import clean, one_line
 from db.damage import DamagedBalance, DamagedFile
-from db.engine import LOCK_TIMEOUT_SECONDS, Database, parse_url
+from db.engine import LOCK_TIMEOUT_SECONDS, Database, FileReplaced, parse_url
 from db.revision import HEAD, REVISIONS
 
 Result = TypeVar("Result")
@@ -121,18 +122,25 @@ _DAMAGE = (DamagedBalance, DamagedFile, ValueError, TypeError, LookupError, Arit
 
 def _require_file(database: Database) -> None:
     """Raise Unavailable unless there is a regular file; opening a pipe or a device could wait for ever."""
-    name = {"name": database.label}
     try:
         mode = Path(str(database.url.database)).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise Unavailable(
-            _("There is no database at %(name)s.") % name,
-            _("Run: billing-console init, or try the product with: billing-console demo"),
-        ) from None
+        raise _missing(database) from None
     except (OSError, ValueError):
         raise _not_opened(database) from None
     if not stat.S_ISREG(mode):
         raise _not_opened(database)
+
+
+def _missing(database: Database) -> Unavailable:
+    return Unavailable(
+        _("There is no database at %(name)s.") % {"name": database.label},
+        _("Run: billing-console init, or try the product with: billing-console demo"),
+    )
+
+
+def _not_there(database: Database) -> Unavailable:
+    return _not_opened(database) if os.path.exists(str(database.url.database)) else _missing(database)
 
 
 def _not_opened(database: Database) -> Unavailable:
@@ -147,7 +155,7 @@ def reading(database: Database) -> Iterator[Session]:
     try:
         with database.reading() as session:
             yield session
-    except (SQLAlchemyError, *_DAMAGE) as error:
+    except (SQLAlchemyError, FileReplaced, *_DAMAGE) as error:
         raise explain(error, database) from error
 
 
@@ -178,7 +186,7 @@ def in_transaction(
             stop=attempts.out_of_time,
             reraise=True,
         )(attempts.run)
-    except (SQLAlchemyError, *_DAMAGE) as error:
+    except (SQLAlchemyError, FileReplaced, *_DAMAGE) as error:
         raise (_uncertain(database, key) if attempts.may_be_done else explain(error, database)) from error
 
 
@@ -281,6 +289,11 @@ def _lost_connection(error: BaseException) -> bool:
 
 def explain(error: Exception, database: Database) -> BillingError:
     """Turn a database error into one sentence for people and the next step; SQL and values never leave here."""
+    if isinstance(error, FileReplaced):
+        return Replaced(
+            _("Another file has taken the place of the database %(name)s.") % {"name": database.label},
+            _("Open it again."),
+        )
     if isinstance(error, DamagedBalance):
         return Unavailable(
             _("The balance of %(where)s in %(name)s is damaged: it contradicts its copy.")
@@ -331,7 +344,7 @@ def explain(error: Exception, database: Database) -> BillingError:
             _("Check the disk, its space, and the limit on the size of files."),
         )
     if "unable to open" in said:
-        return _not_opened(database)
+        return _not_there(database)
     if "no such table" in said or "no such column" in said or _sqlstate(error) in ("42P01", "42703"):
         return Unavailable(
             _("The database %(name)s does not have the expected tables.") % name, _("Run: billing-console upgrade")
