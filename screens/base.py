@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,6 +12,7 @@ from textual.content import Content
 
 from billing_console.errors import NotPermitted
 from billing_console.i18n import N_, _
+from screens.binding_ids import named
 from screens.console import Console, ask, console_of
 from screens.widgets.line import Line, paragraphs
 from screens.widgets.table import RecordTable
@@ -43,11 +44,20 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     NEEDS: ClassVar[Mapping[str, Action]] = {}
     """Actions of this tab that change the ledger, and what somebody must be allowed to do to be offered them."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "reload", N_("Refresh")),
-        Binding("e", "export", N_("Export")),
-        Binding("escape", "clear_filter", N_("Clear filter"), show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "tab",
+        [
+            Binding("r", "reload", N_("Refresh")),
+            Binding("e", "export", N_("Export")),
+            Binding("escape", "clear_filter", N_("Clear filter"), show=False),
+        ],
+    )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the bindings of the tab, so that the settings file can give them other keys."""
+        if "BINDINGS" in cls.__dict__:
+            cls.BINDINGS = named(cls.NAME or "tab", cls.__dict__["BINDINGS"])
+        super().__init_subclass__(**options)
 
     def __init__(self) -> None:
         """Start with nothing loaded; the console wakes the pane when its tab is shown."""

@@ -18,6 +18,10 @@ REST_SECONDS = 1.0
 """How long the effects of one key may take before the next one is handed on all the same."""
 
 
+Typed = events.Key | events.Paste | Callable[[], Awaitable[None]]
+"""What waits in line: a key, a text pasted, or a command of the palette."""
+
+
 class KeyQueue:
     """Hands over one key, waits until its effects are done (a dialog open, the focus moved), then the next.
 
@@ -29,7 +33,7 @@ class KeyQueue:
         """Start with nothing typed; `deliver` sends an event on as Textual does."""
         self._app = app
         self._deliver = deliver
-        self._typed: deque[events.Key | events.Paste] = deque()
+        self._typed: deque[Typed] = deque()
         self._questions: set[object] = set()
         self._answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -48,6 +52,12 @@ class KeyQueue:
         self._typed.append(event)
         if self._task is None:
             await self._go_on()
+
+    def afterwards(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something as if by a key that is typed now: when all that goes on has had its effect."""
+        self._typed.append(work)
+        if self._task is None:
+            self._task = asyncio.create_task(self._until_ready())
 
     def forget(self) -> None:
         """Drop what was typed ahead: the page that opens must have been seen before anybody says yes to it."""
@@ -70,7 +80,10 @@ class KeyQueue:
         while self._typed and not self._must_wait(self._typed[0]):
             event = self._typed.popleft()
             into_text = self._goes_into_text(event)
-            await self._deliver(event)
+            if isinstance(event, events.Event):
+                await self._deliver(event)
+            else:
+                await event()
             if not into_text:
                 break
         else:
@@ -88,17 +101,17 @@ class KeyQueue:
             await self._at_rest()
         self._app.call_later(self._go_on)
 
-    def _must_wait(self, event: events.Key | events.Paste) -> bool:
+    def _must_wait(self, event: Typed) -> bool:
         """Tell whether a key is meant for what a question will show; keys that work everywhere are not."""
         if not self._questions:
             return False
         active = self._app.screen.active_bindings.get(event.key) if isinstance(event, events.Key) else None
         return active is None or active.node is not self._app
 
-    def _goes_into_text(self, event: events.Key | events.Paste) -> bool:
+    def _goes_into_text(self, event: Typed) -> bool:
         """Tell whether it only becomes text of the field that has the focus, which keeps the order by itself."""
         field = self._app.focused
-        if field is None or isinstance(event, events.Paste):
+        if field is None or not isinstance(event, events.Key):
             return False
         return field.check_consume_key(event.key, event.character)
 

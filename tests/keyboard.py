@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from textual import events
 from textual.pilot import Pilot
@@ -95,6 +96,7 @@ async def console(
     kind: type[BillingConsoleApp] = BillingConsoleApp,
     name: str = TESTER.name,
     opening: Callable[[], Ledger] | None = None,
+    **looks: Any,
 ) -> AsyncIterator[Keyboard]:
     """The console on a ledger, open and at rest, in the hands of the operator of this name."""
     options = ConsoleOptions(
@@ -102,6 +104,7 @@ async def console(
         "a ledger",
         read_only=read_only,
         refresh_seconds=refresh_seconds,
+        **looks,
     )
     app = kind(options)
     async with app.run_test(size=size, notifications=True) as pilot:

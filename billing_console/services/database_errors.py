@@ -42,6 +42,16 @@ def not_opened(database: Database) -> Unavailable:
     )
 
 
+def _not_there(database: Database) -> Unavailable:
+    try:
+        os.stat(str(database.url.database))
+    except (FileNotFoundError, NotADirectoryError):
+        return missing(database)
+    except OSError:
+        pass
+    return not_opened(database)
+
+
 def uncertain(database: Database, key: str) -> Uncertain:
     """Return the error for a change that may have been made; `key` is what it can be repeated with."""
     lost = _("The connection to the database %(name)s was lost, and it is unknown whether the change was made.")
@@ -138,7 +148,7 @@ def explain(error: Exception, database: Database) -> BillingError:
             _("Check the disk, its space, and the limit on the size of files."),
         )
     if "unable to open" in said:
-        return not_opened(database) if os.path.exists(str(database.url.database)) else missing(database)
+        return _not_there(database)
     if "no such table" in said or "no such column" in said or _sqlstate(error) in ("42P01", "42703"):
         return Unavailable(
             _("The database %(name)s does not have the expected tables.") % name, _("Run: billing-console upgrade")

@@ -15,6 +15,7 @@ from textual.widgets import DataTable
 
 from billing_console.i18n import N_, _
 from billing_console.text import clean
+from screens.binding_ids import named
 
 Item = TypeVar("Item")
 _PADDING = 2
@@ -58,20 +59,23 @@ class Column(Generic[Item]):
 class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
     """A table of items that touches only the cells that changed and keeps the cursor on its item."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "cursor_down", N_("Down"), show=False),
-        Binding("k,up", "cursor_up", N_("Up"), show=False),
-        Binding("h,left", "column_left", N_("Column to the left"), show=False),
-        Binding("l,right", "column_right", N_("Column to the right"), show=False),
-        Binding("g,home,ctrl+home", "scroll_top", N_("First row"), show=False),
-        Binding("G,end,ctrl+end", "scroll_bottom", N_("Last row"), show=False),
-        Binding("pagedown,ctrl+f", "page_down", N_("Page down"), show=False),
-        Binding("pageup", "page_up", N_("Page up"), show=False),
-        Binding("enter", "select_cursor", N_("Details")),
-        Binding("s", "sort", N_("Sort")),
-        Binding("y", "copy_cell", N_("Copy cell"), show=False),
-        Binding("Y", "copy_row", N_("Copy row"), show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "table",
+        [
+            Binding("j,down", "cursor_down", N_("Down"), show=False),
+            Binding("k,up", "cursor_up", N_("Up"), show=False),
+            Binding("h,left", "column_left", N_("Column to the left"), show=False),
+            Binding("l,right", "column_right", N_("Column to the right"), show=False),
+            Binding("g,home,ctrl+home", "scroll_top", N_("First row"), show=False),
+            Binding("G,end,ctrl+end", "scroll_bottom", N_("Last row"), show=False),
+            Binding("pagedown,ctrl+f", "page_down", N_("Page down"), show=False),
+            Binding("pageup", "page_up", N_("Page up"), show=False),
+            Binding("enter", "select_cursor", N_("Details")),
+            Binding("s", "sort", N_("Sort")),
+            Binding("y", "copy_cell", N_("Copy cell"), show=False),
+            Binding("Y", "copy_row", N_("Copy row"), show=False),
+        ],
+    )
 
     _one_cell = False
 
