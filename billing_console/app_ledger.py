@@ -94,6 +94,10 @@ class LedgerConsole(Console):
         title.role = _(words.ROLES[ledger.role]) if ledger and ledger.role else ""
         title.person = ledger.operator if ledger else ""
 
+    def show_as_of(self, time: str) -> None:
+        """Say in the first line of what time that is which the tab shows."""
+        self.query_one(TitleBar).as_of = time
+
     def work_as(self, role: Role) -> None:
         """Offer what this role allows, from now on; check the pools, or no longer."""
         if self.ledger is None or self.ledger.role is role:

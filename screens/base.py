@@ -140,6 +140,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         if self._timer is None:
             self._timer = self.set_interval(self.console.refresh_seconds, self._poll)
         self._timer.resume()
+        self.console.show_as_of(self._changed_at)
         self.load()
         self.take_focus()
 
@@ -214,6 +215,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
                 self._fill(data)
         if changed or asked or not self._changed_at:
             self._changed_at = f"{self.console.now():%H:%M:%S}"
+        if self._awake:
+            self.console.show_as_of(self._changed_at)
         self._write(".pane-age", _("live, changed %(time)s") % {"time": self._changed_at})
 
     def _fill(self, data: Data) -> None:

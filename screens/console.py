@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual import events
@@ -41,7 +42,8 @@ class Console(App[int]):
 
     def __init__(self) -> None:
         """Start without a ledger and without problems."""
-        super().__init__()
+        # Textual turns colours into greys otherwise, which are colours too.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.problems: dict[str, BillingError] = {}
         """What is wrong now, by the part of the console that found it."""
         self.keys = KeyQueue(self, super().on_event)
@@ -71,6 +73,10 @@ class Console(App[int]):
 
     def show_tab(self, tab: str) -> None:
         """Show the tab with this id."""
+        raise NotImplementedError
+
+    def show_as_of(self, time: str) -> None:
+        """Say in the first line of what time that is which the tab shows."""
         raise NotImplementedError
 
     def report(self, source: str, error: BillingError | None) -> None:
