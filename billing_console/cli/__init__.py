@@ -81,6 +81,7 @@ def root(
         Literal["en", "zh"] | None, typer.Option("--lang", help=N_("The language; without it the locale decides."))
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help=N_("Look, but change nothing."))] = False,
+    plain: Annotated[bool, typer.Option("--ascii", help=N_("Draw the console with plain ASCII alone."))] = False,
     acting_as: Annotated[
         str | None,
         typer.Option("--as", metavar="NAME", help=N_("Whom a shared account acts as; for forced commands alone.")),
@@ -89,7 +90,8 @@ def root(
 ) -> None:
     """Keep what the commands need; without a command open the console."""
     tried = context.invoked_subcommand or "console"
-    chosen = Root({"database_url": database, "lang": lang}, config, read_only, acting_as, tried)
+    options = {"database_url": database, "lang": lang, "ascii": plain or None}
+    chosen = Root(options, config, read_only, acting_as, tried)
     context.obj = chosen
     if version:
         write(f"{NAME} {__version__}\n")

@@ -57,7 +57,7 @@ class AlertsDialog(Dialog[None]):
         """Load once; the banner follows the ledger, this list is a look back."""
         self.query_one(".dialog").add_class("-wide")
         self.query_one(RecordTable).focus()
-        ask(self, _all_alerts, self._show, lambda error: self.say(f"✖ {error}"))
+        ask(self, _all_alerts, self._show, lambda error: self.say(f"✖ {error}"), keys_wait=True)
 
     def _show(self, alerts: tuple[AlertView, ...]) -> None:
         self.query_one(RecordTable).show(alerts)
