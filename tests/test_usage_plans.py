@@ -63,6 +63,11 @@ MAIN = {
     "user, type": (UsageFilter(user_id="alice", usage_type=IMAGE), "ix_usage_user"),
     "failed": (UsageFilter(status=CallStatus.FAILED), "ix_usage_failed_created"),
     "failed, provider": (UsageFilter(provider_id="openai", status=CallStatus.FAILED), "ix_usage_failed_model"),
+    "not user": (UsageFilter(user_id="alice", negated=frozenset({"user_id"})), "ix_usage_created"),
+    "not provider": (UsageFilter(provider_id="openai", negated=frozenset({"provider_id"})), "ix_usage_model"),
+    "not model": (UsageFilter(model_id="o3", negated=frozenset({"model_id"})), "ix_usage_model"),
+    "not type": (UsageFilter(usage_type=IMAGE, negated=frozenset({"usage_type"})), "ix_usage_model"),
+    "user, not model": (UsageFilter("alice", None, "o3", negated=frozenset({"model_id"})), "ix_usage_user"),
     "failed, user": (UsageFilter(user_id="alice", status=CallStatus.FAILED), "ix_usage_failed_user"),
 }
 

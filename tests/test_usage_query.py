@@ -70,16 +70,15 @@ def every_row(ledger: Ledger) -> list[UsageRow]:
 
 
 def matches(row: UsageRow, chosen: UsageFilter) -> bool:
-    wanted = (
-        (chosen.user_id, row.user_id),
-        (chosen.provider_id, row.provider_id),
-        (chosen.model_id, row.model_id),
-        (chosen.usage_type, row.usage_type),
-        (chosen.status, row.status),
-    )
+    names = ("user_id", "provider_id", "model_id", "usage_type", "status")
+    wanted = [(getattr(chosen, name), getattr(row, name), name in chosen.negated) for name in names]
     after_start = chosen.start is None or row.created_at >= chosen.start
     before_end = chosen.end is None or row.created_at < chosen.end
-    return after_start and before_end and all(want in (None, found) for want, found in wanted)
+    return (
+        after_start
+        and before_end
+        and all(want is None or (want == found) is not negated for want, found, negated in wanted)
+    )
 
 
 def every_filter() -> Iterator[UsageFilter]:
@@ -93,6 +92,17 @@ def every_filter() -> Iterator[UsageFilter]:
         times,
     ):
         yield UsageFilter(user, provider, model, kind, status, start, end)
+
+
+def every_negation() -> Iterator[UsageFilter]:
+    """Filters with each combination of excluded fields, alone and beside one that is not."""
+    fields = {"user_id": "alice", "provider_id": "openai", "model_id": "gpt-4o", "usage_type": IMAGE}
+    times = [(None, None), (NOON + HOUR, NOON + 7 * HOUR)]
+    for uses, status, (start, end) in product(product((None, False, True), repeat=4), [None, CallStatus.FAILED], times):
+        named = {name: value for (name, value), use in zip(fields.items(), uses, strict=True) if use is not None}
+        negated = frozenset(name for name, use in zip(fields, uses, strict=True) if use)
+        if negated:
+            yield UsageFilter(**named, status=status, start=start, end=end, negated=negated)  # type: ignore[arg-type]
 
 
 def walk(ledger: Ledger, chosen: UsageFilter, limit: int, oldest_first: bool) -> list[UsageRow]:
@@ -124,6 +134,31 @@ def test_every_combination_of_filters_gives_what_python_gives(filled: Ledger) ->
         if dice.random() < 0.05:
             assert walk(filled, chosen, dice.choice([1, 2, 7]), not oldest_first) == expected[::-1], chosen
     assert found_something > 200
+
+
+def test_what_is_excluded_is_missing_and_nothing_else(filled: Ledger) -> None:
+    newest_first = every_row(filled)
+    dice = random.Random(2)
+    for number, chosen in enumerate(every_negation()):
+        expected = [row for row in newest_first if matches(row, chosen)]
+        oldest_first = number % 2 == 1
+        if oldest_first:
+            expected.reverse()
+        assert walk(filled, chosen, dice.choice([7, 40, 200]), oldest_first) == expected, chosen
+        if chosen.user_id is None and chosen.status is None and chosen.start is None:
+            continue  # answered by the daily statistics, which hold what is settled
+        totals = usage_totals(filled, chosen)
+        cost = sum((row.cost_amount for row in expected), Decimal(0))
+        assert (totals.calls, totals.cost, totals.capped) == (len(expected), cost, False), chosen
+
+
+def test_daily_statistics_leave_out_what_is_excluded(ledger: Ledger) -> None:
+    for provider, model, kind in product(["openai", "azure"], ["gpt-4o", "o3"], [TEXT, IMAGE]):
+        spend(ledger, "1", provider_id=provider, model_id=model, usage_type=kind, quantity=Decimal(1))
+    assert usage_totals(ledger, UsageFilter(provider_id="azure", negated=frozenset({"provider_id"}))).calls == 4
+    assert usage_totals(ledger, UsageFilter("bob", "azure", negated=frozenset({"provider_id", "user_id"}))).calls == 4
+    both = UsageFilter(model_id="o3", usage_type=IMAGE, negated=frozenset({"model_id", "usage_type"}))
+    assert (usage_totals(ledger, both).calls, usage_totals(ledger, both).cost) == (2, Decimal(2))
 
 
 def test_pages_of_any_size_over_equal_times_neither_skip_nor_repeat(filled: Ledger) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from billing_console import wire
+from billing_console import negation, wire
 from billing_console.atomic import replacing
 from billing_console.cli.context import opened
 from billing_console.cli.options import (
@@ -17,10 +18,7 @@ from billing_console.cli.options import (
     LimitOption,
     ModelOption,
     ProviderOption,
-    StatusOption,
     ToOption,
-    TypeOption,
-    UserOption,
     instants,
 )
 from billing_console.cli.output import (
@@ -36,13 +34,18 @@ from billing_console.cli.output import (
     write_one,
     write_result,
 )
+from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _, ngettext
 from billing_console.money import shown_exact
+from billing_console.text import clean
+from db.values import CallStatus, UsageType
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
     from billing_console.services.prices import CostLine
     from billing_console.services.usage import UsageDetails, UsageFilter, UsageRow
+
+Vocabulary = TypeVar("Vocabulary", CallStatus, UsageType)
 
 app = typer.Typer(help=N_("Usage records: every AI call."))
 
@@ -71,6 +74,21 @@ COST_KINDS = {
 """The parts a cost is made of, for people."""
 
 
+ProviderWish = Annotated[
+    str | None, typer.Option("--provider", metavar="[!]ID", help=N_("Only this provider; with ! all others."))
+]
+ModelWish = Annotated[
+    str | None, typer.Option("--model", metavar="[!]ID", help=N_("Only this model; with ! all others."))
+]
+UserWish = Annotated[str | None, typer.Option("--user", metavar="[!]ID", help=N_("Only this user; with ! all others."))]
+TypeWish = Annotated[
+    str | None, typer.Option("--type", metavar="[!]TYPE", help=N_("Only this usage type; with ! all others."))
+]
+StatusWish = Annotated[
+    str | None, typer.Option("--status", metavar="[!]STATUS", help=N_("Only calls that ended so; with ! the others."))
+]
+
+
 class ExportFormat(StrEnum):
     """How an export is written."""
 
@@ -81,11 +99,11 @@ class ExportFormat(StrEnum):
 @app.command("list", help=N_("List usage records, newest first."))
 def list_usage(
     context: typer.Context,
-    user: UserOption = None,
-    provider: ProviderOption = None,
-    model: ModelOption = None,
-    kind: TypeOption = None,
-    status: StatusOption = None,
+    user: UserWish = None,
+    provider: ProviderWish = None,
+    model: ModelWish = None,
+    kind: TypeWish = None,
+    status: StatusWish = None,
     start: FromOption = None,
     end: ToOption = None,
     limit: LimitOption = 200,
@@ -95,14 +113,52 @@ def list_usage(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List one page, and say on stderr how to get the next."""
-    from billing_console.services.usage import UsageFilter, usage_page
+    from billing_console.services.usage import usage_page
 
     with opened(context) as ledger:
-        chosen = UsageFilter(user, provider, model, kind, status, *instants(start, end, ledger.timezone))
+        chosen = _filter(user, provider, model, kind, status, instants(start, end, ledger.timezone))
         page = usage_page(ledger, chosen, limit=limit, after=after)
         write_list(page.rows, wire.USAGE, COLUMNS, form, ledger)
     if page.next is not None:
         say(_("There are more; go on with: --after %(cursor)s") % {"cursor": page.next})
+
+
+def _filter(
+    user: str | None,
+    provider: str | None,
+    model: str | None,
+    kind: str | None,
+    status: str | None,
+    times: tuple[datetime | None, datetime | None],
+) -> UsageFilter:
+    """Read the options of a filter; raise InvalidInput for a type or status that there is not."""
+    from billing_console.services.usage import UsageFilter
+
+    texts = {"user_id": user, "provider_id": provider, "model_id": model, "usage_type": kind, "status": status}
+    read = {name: negation.read(text or "") for name, text in texts.items()}
+    values = {name: value for name, (value, _negated) in read.items()}
+    ended = _one_of(CallStatus, values["status"], "status")
+    if ended is not None and read["status"][1]:
+        ended = CallStatus.SUCCESS if ended is CallStatus.FAILED else CallStatus.FAILED
+    return UsageFilter(
+        values["user_id"],
+        values["provider_id"],
+        values["model_id"],
+        _one_of(UsageType, values["usage_type"], "type"),
+        ended,
+        *times,
+        negated=frozenset(name for name, (_value, negated) in read.items() if negated and name != "status"),
+    )
+
+
+def _one_of(kind: type[Vocabulary], value: str | None, field: str) -> Vocabulary | None:
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        said = {"value": clean(value[:60]), "known": ", ".join(kind)}
+        raise InvalidInput(_("“%(value)s” is not one of: %(known)s.") % said, field=field) from None
 
 
 @app.command("show", help=N_("Show one usage record whole: why it failed, and how its cost comes about."))
@@ -156,11 +212,11 @@ def _cost_line(line: CostLine, symbol: str) -> str:
 def export_usage(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help=N_("Where to write; - is standard output."))],
-    user: UserOption = None,
-    provider: ProviderOption = None,
-    model: ModelOption = None,
-    kind: TypeOption = None,
-    status: StatusOption = None,
+    user: UserWish = None,
+    provider: ProviderWish = None,
+    model: ModelWish = None,
+    kind: TypeWish = None,
+    status: StatusWish = None,
     start: FromOption = None,
     end: ToOption = None,
     form: Annotated[
@@ -169,12 +225,10 @@ def export_usage(
     ] = None,
 ) -> None:
     """Stream all pages of the filter; the file appears when it is whole."""
-    from billing_console.services.usage import UsageFilter
-
     if form is None:
         form = ExportFormat.JSONL if file.suffix in (".jsonl", ".ndjson") else ExportFormat.CSV
     with opened(context) as ledger:
-        chosen = UsageFilter(user, provider, model, kind, status, *instants(start, end, ledger.timezone))
+        chosen = _filter(user, provider, model, kind, status, instants(start, end, ledger.timezone))
         if str(file) == "-":
             written = _export(ledger, chosen, Format(form), write)
         else:

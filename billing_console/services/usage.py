@@ -173,12 +173,7 @@ def _totals_by_day(session: Session, ledger: Ledger, chosen: UsageFilter) -> Usa
     query = select(
         func.sum(stats.call_count), func.sum(stats.failed_count), func.sum(text_usage), func.sum(stats.total_cost)
     )
-    wanted = {
-        "provider_id": chosen.provider_id,
-        "model_id": chosen.model_id,
-        "usage_type": chosen.usage_type and chosen.usage_type.value,
-    }
-    query = query.where(*(stats[name] == value for name, value in wanted.items() if value is not None))
+    query = query.where(*chosen.on(stats, "provider_id", "model_id", "usage_type"))
     if chosen.start is not None:
         query = query.where(stats.stat_date >= clock.day_of(chosen.start, ledger.timezone))
     if chosen.end is not None:
