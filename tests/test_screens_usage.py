@@ -13,8 +13,11 @@ from textual.widgets import Input
 from billing_console.clock import now
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import record_usage
+from billing_console.state_file import remembered, state_file
 from db.values import CallStatus, UsageType
-from screens.usage import UsageRecordsView, UsageTable
+from screens.dialogs.form import Choice
+from screens.usage import UsageRecordsView
+from screens.usage_table import UsageTable
 from screens.usage_window import WINDOW
 from tests.factories import NOON, gateway_insert, pool, price, spend, usage
 from tests.keyboard import Keyboard, console
@@ -122,6 +125,150 @@ async def test_a_filter_shows_exactly_what_matches(
         await keys.press("escape")
         assert len(requests(keys)) == 6
         assert "Filter: " not in keys.screen
+
+
+async def test_an_exclamation_mark_before_a_value_excludes_it(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await fill(keys, user_id="!bob", model_id="!claude")
+        assert requests(keys) == ["failed", "call-4", "call-2", "call-0"]
+        assert "Filter: not user bob · not model claude" in keys.screen
+        await keys.press("slash")
+        assert keys.app.screen.query_one("#user_id", Input).value == "!bob"
+        await keys.press("escape", "escape")
+        await fill(keys, usage_type="6")
+        assert requests(keys) == ["call-4", "call-3", "call-2", "call-1"]
+        assert "Filter: not text_generation" in keys.screen
+
+
+async def test_each_part_of_a_filter_is_taken_off_or_turned_round_by_a_key(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await fill(keys, user_id="alice", provider_id="openai", status="1")
+        assert "Filter: user alice · provider openai · success" in keys.screen
+        await keys.press("x")
+        assert "Filter: user alice · provider openai · [success]" in keys.screen
+        await keys.press("exclamation_mark")
+        assert requests(keys) == []
+        assert "· [failed]" in keys.screen
+        await keys.press("left", "left", "exclamation_mark", "exclamation_mark")
+        assert "Filter: [user alice] · provider openai · failed" in keys.screen
+        await keys.press("x")
+        assert requests(keys) == ["failed"]
+        await keys.press("right", "x")
+        assert "Filter: [provider openai]" in keys.screen
+        await keys.press("x")
+        assert "Filter: " not in keys.screen
+        assert len(requests(keys)) == 6
+        await keys.press("j")
+        assert current(keys) == "call-4", "the keyboard is back in the table"
+
+
+async def test_the_names_known_are_shown_while_one_is_typed(busy: Ledger, sqlite_url: str) -> None:
+    spend(busy, "1", user_id="alina", provider_id="openrouter", model_id="x")
+    async with console(sqlite_url) as keys:
+        await keys.press("slash")
+        await keys.type("!al")
+        await keys.until(lambda: "alice · alina" in keys.screen)
+        await keys.press("right")
+        assert keys.app.screen.query_one("#user_id", Input).value == "!alice"
+        await keys.press("down")
+        await keys.type("OPEN")
+        await keys.until(lambda: "openai · openrouter" in keys.screen)
+        await keys.type("sesame")
+        await keys.until(lambda: "none is known by that name" in keys.screen)
+
+
+async def test_totals_say_at_least_and_t_counts_everything(
+    busy: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billing_console.services.usage_totals.COUNT_CAP", 2)
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        assert "6 calls · 1 failed" in keys.screen, "the daily statistics know"
+        assert "Count all" not in keys.screen
+        await fill(keys, user_id="!nobody")
+        assert "at least 2 calls" in keys.screen
+        assert "t Count all" in keys.screen
+        await keys.press("t")
+        assert ": 6 calls · 1 failed · 1,250 tokens" in keys.screen
+        assert "at least" not in keys.screen
+        await keys.press("escape")
+        assert "6 calls · 1 failed · 1,250 tokens · ¥0.01 · newest first" in keys.screen
+
+
+async def test_following_brings_new_calls_on_top_and_waits_while_one_looks_elsewhere(
+    busy: Ledger, sqlite_url: str
+) -> None:
+    def call(number: int) -> None:
+        gateway_insert(busy, request_id=f"new-{number}", created_at=datetime(2026, 3, 11, number, tzinfo=UTC))
+
+    async with console(sqlite_url, refresh_seconds=0.05) as keys:
+        await keys.press("s")
+        await keys.pilot.press("F")
+        await keys.until(lambda: "following" in keys.screen)
+        call(1)
+        await keys.until(lambda: requests(keys)[:2] == ["new-1", "failed"])
+        assert current(keys) == "new-1", "the cursor stays on top"
+        await keys.pilot.press("j", "j")
+        await keys.until(lambda: "paused, 0 new" in keys.screen)
+        call(2)
+        call(3)
+        await keys.until(lambda: "paused, 2 new" in keys.screen)
+        assert requests(keys)[0] == "new-1"
+        assert current(keys) == "call-4"
+        await keys.pilot.press("g")
+        await keys.until(lambda: requests(keys)[:3] == ["new-3", "new-2", "new-1"])
+        await keys.until(lambda: current(keys) == "new-3")
+        assert "following" in keys.screen
+        await keys.pilot.press("F")
+        await keys.until(lambda: "newest first" in keys.screen)
+
+
+def header(keys: Keyboard) -> str:
+    return keys.line(" Time ")
+
+
+async def test_hidden_columns_stay_hidden_the_next_time(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("l", "minus")
+        assert "User" not in header(keys)
+        await keys.press("plus")
+        for name in ("errorMessage", "usageType"):
+            keys.app.screen.query_one(f"#{name}").focus()
+            await keys.press("right")
+        await keys.press("enter")
+        assert "Failure reason" in header(keys)
+        assert "429 Too Many Requests" in keys.screen
+        await keys.press("j")
+        assert current(keys) == "call-4"
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        assert [word in header(keys) for word in ("User", "Type", "Failure reason", "Model")] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+
+
+async def test_the_last_column_stays(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press(*["minus"] * 12)
+        assert len(keys.app.query_one(UsageTable).all_columns) == 1
+        await keys.press("plus")
+        for choice in keys.app.screen.query(Choice):
+            choice.choose("hidden")
+        await keys.press("enter")
+        assert "At least one column must be shown" in keys.screen
+
+
+@pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff", b'{"usage.hidden": 7}'])
+async def test_a_broken_state_file_is_passed_over(busy: Ledger, sqlite_url: str, broken: bytes) -> None:
+    state_file().parent.mkdir(parents=True)
+    state_file().write_bytes(broken)
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        assert "User" in header(keys)
+        assert ("cannot be read" in keys.said) is (b"usage" not in broken)
+        await keys.press("l", "minus")
+        assert "User" not in header(keys)
+    assert "userId" in remembered("usage.hidden")
 
 
 async def test_a_provider_is_found_by_its_name_too(sqlite_ledger: Ledger, sqlite_url: str) -> None:

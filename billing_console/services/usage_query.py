@@ -132,8 +132,8 @@ def page_rows(
     return rows[:limit]
 
 
-def matching(session: Session, chosen: UsageFilter, most: int) -> Select[Any]:
-    """Return a query for up to `most` matching rows, unordered, for capped totals."""
+def matching(session: Session, chosen: UsageFilter, most: int | None) -> Select[Any]:
+    """Return a query for up to `most` matching rows, or all, unordered, for totals."""
     rest = [*_residual(chosen), *_time_range(chosen, None, False)]
     pairs = _pairs(session, chosen)
     seek = _seek(chosen)
