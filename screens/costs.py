@@ -17,7 +17,7 @@ from billing_console.services.actions import Action
 from screens import words
 from screens.base import DataPane
 from screens.dialogs.cost_filter import CostFilterDialog, CostWish
-from screens.usage_wish import UsageWish
+from screens.dialogs.usage_filter import UsageWish
 from screens.widgets.table import Column, RecordTable
 from screens.widgets.trend import TrendChart
 

@@ -263,7 +263,7 @@ class UsageRecordsView(DataPane[Window]):
     def _show_details(self, event: RecordTable.Chosen) -> None:
         from screens.dialogs.usage_details import UsageDetailsDialog
 
-        self.app.push_screen(UsageDetailsDialog(event.item.id))
+        self.app.push_screen(UsageDetailsDialog(event.item))
 
     def exporting(self) -> Callable[[Ledger], Iterator[Sequence[object]]] | None:
         """Yield every record of the filter, page by page."""

@@ -6,6 +6,7 @@ import csv
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.widgets import Input
@@ -322,6 +323,46 @@ async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger,
             "     Cost                                       = ¥0.0112",
         ):
             assert words in keys.screen
+
+
+async def test_details_say_why_a_failed_call_cost_nothing(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("enter")
+        assert "Cost ¥0.00: a failed call costs nothing unless its record names a cost." in keys.screen
+
+
+async def test_details_say_what_the_lines_do_not_show(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    price(sqlite_ledger, input_price=Decimal("0.0007"))
+    record_usage(sqlite_ledger, [usage(input_tokens=999, cached_input_tokens=333)])
+    price(sqlite_ledger, effective_from=NOON + timedelta(hours=1))
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("enter")
+        said = " ".join(keys.screen.replace("│", " ").split())
+        assert "no cached-input part: cached tokens cost as much as the others" in said
+        assert "Another price holds now" in said
+        assert "The sum of the lines is rounded" in said
+
+
+def row_of(keys: Keyboard, tab: str) -> Any:
+    """What the cursor is on, in the tab that is shown, which is this one."""
+    pane = keys.app.pane
+    assert pane is not None and pane.NAME == tab and pane.table is not None
+    return pane.table.current
+
+
+async def test_details_lead_to_the_quota_the_model_and_the_pool(busy: Ledger, sqlite_url: str) -> None:
+    for provider in ("anthropic", "openai"):
+        pool(busy, provider, "10")
+    async with console(sqlite_url) as keys:
+        await keys.press("j", "j", "enter", "4")  # bob's call to claude
+        assert row_of(keys, "quotas").user_id == "bob"
+        assert "user id contains bob" in keys.screen
+        await keys.press("1", "enter", "5")
+        assert row_of(keys, "models").model_id == "claude"
+        await keys.press("1", "enter", "3")
+        assert row_of(keys, "pools").provider_id == "anthropic"
+        await keys.press("1", "k", "enter", "3")
+        assert row_of(keys, "pools").provider_id == "openai", "also when the tab was there before"
 
 
 async def test_details_count_in_what_the_type_is_measured_in(busy: Ledger, sqlite_url: str) -> None:

@@ -18,6 +18,8 @@ from screens.dialogs.usage_known import KNOWN, KnownSuggester
 from screens.usage_wish import NEGATABLE, UsageWish
 from screens.widgets.line import Line
 
+__all__ = ["UsageFilterDialog", "UsageWish"]
+
 
 class UsageFilterDialog(InstantFilterDialog[UsageWish | None]):
     """The filter of the usage records; every field is optional, Enter applies."""
