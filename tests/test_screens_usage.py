@@ -346,7 +346,7 @@ async def test_details_say_what_the_lines_do_not_show(sqlite_ledger: Ledger, sql
 def row_of(keys: Keyboard, tab: str) -> Any:
     """What the cursor is on, in the tab that is shown, which is this one."""
     pane = keys.app.pane
-    assert pane is not None and pane.NAME == tab and pane.table is not None
+    assert pane is not None and tab == pane.NAME and pane.table is not None
     return pane.table.current
 
 
