@@ -265,6 +265,14 @@ class UsageRecordsView(DataPane[Window]):
 
         self.app.push_screen(UsageDetailsDialog(event.item))
 
+    def action_export(self) -> None:
+        """Write every record of the filter to a file, and say how many there will be where that is known."""
+        from screens.dialogs.export import ExportDialog
+
+        rows = self.exporting()
+        if rows is not None:
+            self.app.push_screen(ExportDialog(self.NAME, rows, self.summary.exact_calls))
+
     def exporting(self) -> Callable[[Ledger], Iterator[Sequence[object]]] | None:
         """Yield every record of the filter, page by page."""
         wish, oldest_first = self.wish, self.oldest_first

@@ -50,6 +50,11 @@ class Summary:
         ask(self._view, work, self._show, lambda _error: None, group=GROUP)
 
     @property
+    def exact_calls(self) -> int | None:
+        """How many calls the filter has, None where that is not known."""
+        return None if self._totals is None or self._totals.capped else self._totals.calls
+
+    @property
     def can_count(self) -> bool:
         """Whether there is more than has been counted."""
         return self.counting or (self._totals is not None and self._totals.capped)

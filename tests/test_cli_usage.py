@@ -122,10 +122,16 @@ def test_usage_is_exported_whole_and_oldest_first(
     assert answer == Answer(0, "", "3 records written.\n")
     exported = list(csv.DictReader((place / "usage.csv").open()))
     assert [row["requestId"] for row in exported] == ["call-0", "call-1", "call-2"]
+    again = run("usage", "export", str(place / "usage.csv"))
+    assert (again.code, again.out) == (1, "")
+    assert run("usage", "export", str(place / "usage.csv"), "--user", "!alice", "--force").err == "0 records written.\n"
+    assert run("usage", "export", "-", "--format", "xlsx").code == 2
     lines = run("usage", "export", "-", "--format", "jsonl", "--from", "2026-03-10T12:01").jsonl
     assert [row["requestId"] for row in lines] == ["call-1", "call-2"]
     assert run("usage", "export", str(place / "no" / "file.csv")).code == 3
     assert [path.name for path in place.iterdir()] == ["usage.csv"]
+    assert run("usage", "export", str(place / "usage.xlsx")) == Answer(0, "", "3 records written.\n")
+    assert (place / "usage.xlsx").read_bytes().startswith(b"PK")
 
 
 def test_usage_without_a_price_is_billed_once_one_is_there(run: Commands, sqlite_ledger: Ledger) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +19,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.metering import record_usage
 from billing_console.state_file import remembered, state_file
 from db.values import CallStatus, UsageType
+from screens.dialogs.export import ExportDialog
 from screens.dialogs.form import Choice
 from screens.usage import UsageRecordsView
 from screens.usage_table import UsageTable
@@ -431,6 +435,52 @@ async def test_export_writes_every_record_of_the_filter(busy: Ledger, sqlite_url
     assert [row["userId"] for row in rows] == ["alice"] * 3
     assert rows[-1]["costAmount"] == "0.0112"
     assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_format_follows_the_name_and_the_name_the_format(
+    busy: Ledger, sqlite_url: str, tmp_path: Path
+) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("e")
+        path = keys.app.screen.query_one("#path", Input)
+        await keys.press("down", "right", "right")
+        assert path.value.endswith(".xlsx")
+        path.value = str(tmp_path / "out.jsonl")
+        await keys.press("enter")
+        assert "6 rows written" in keys.said
+        first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+        assert (first["requestId"], first["errorMessage"]) == ("failed", REASON)
+        await keys.press("e")
+        keys.app.screen.query_one("#path", Input).value = str(tmp_path / "out.jsonl")
+        await keys.press("enter")
+        assert "is there already" in " ".join(keys.screen.replace("│", " ").split())
+
+
+async def test_esc_stops_an_export_and_leaves_no_file(busy: Ledger, sqlite_url: str, tmp_path: Path) -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    def rows(_ledger: Ledger) -> Iterator[tuple[str]]:
+        yield ("name",)
+        begun.set()
+        for _turn in range(600):
+            stopped.wait()
+            yield ("value",)
+
+    async with console(sqlite_url) as keys:
+        keys.app.push_screen(ExportDialog("slow", rows, 600))
+        await keys.pilot.pause()
+        keys.app.screen.query_one("#path", Input).value = str(tmp_path / "place" / "out.csv")
+        (tmp_path / "place").mkdir()
+        await keys.pilot.press("enter")
+        await keys.until(begun.is_set)
+        await keys.pilot.press("escape")
+        assert "Export stopped; there is no file." in keys.screen
+        stopped.set()
+        await keys.settled()
+        assert list((tmp_path / "place").iterdir()) == []
+        assert "rows written" not in keys.said
+        await keys.press("escape")
+        assert pane(keys).on_top
 
 
 async def test_text_from_outside_is_inert_everywhere(sqlite_ledger: Ledger, sqlite_url: str) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from billing_console import negation, wire
-from billing_console.atomic import replacing
 from billing_console.cli.context import opened
 from billing_console.cli.options import (
     FromOption,
@@ -27,7 +25,6 @@ from billing_console.cli.output import (
     FormatOption,
     OneFormat,
     OneFormatOption,
-    lines,
     say,
     write,
     write_list,
@@ -35,6 +32,7 @@ from billing_console.cli.output import (
     write_result,
 )
 from billing_console.errors import InvalidInput
+from billing_console.exporting import ExportFormat, export, format_of, write_text
 from billing_console.i18n import N_, _, ngettext
 from billing_console.money import shown_exact
 from billing_console.text import clean
@@ -87,13 +85,6 @@ TypeWish = Annotated[
 StatusWish = Annotated[
     str | None, typer.Option("--status", metavar="[!]STATUS", help=N_("Only calls that ended so; with ! the others."))
 ]
-
-
-class ExportFormat(StrEnum):
-    """How an export is written."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
 
 
 @app.command("list", help=N_("List usage records, newest first."))
@@ -223,36 +214,27 @@ def export_usage(
         ExportFormat | None,
         typer.Option("--format", help=N_("How to write it; without this, by the file's suffix, else csv.")),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help=N_("Overwrite a file that is there."))] = False,
 ) -> None:
     """Stream all pages of the filter; the file appears when it is whole."""
-    if form is None:
-        form = ExportFormat.JSONL if file.suffix in (".jsonl", ".ndjson") else ExportFormat.CSV
+    form = form or format_of(file) or ExportFormat.CSV
     with opened(context) as ledger:
         chosen = _filter(user, provider, model, kind, status, instants(start, end, ledger.timezone))
-        if str(file) == "-":
-            written = _export(ledger, chosen, Format(form), write)
-        else:
-            with replacing(file, mode=0o600) as out:
-                written = _export(ledger, chosen, Format(form), out.write)
+        rows = _every_record(ledger, chosen)
+        to_stdout = str(file) == "-"
+        written = write_text(form, rows, write) if to_stdout else export(file, form, rows, overwrite=force)
     say(ngettext("%(count)d record written.", "%(count)d records written.", written) % {"count": written})
 
 
-def _export(ledger: Ledger, chosen: UsageFilter, form: Format, out: Callable[[str], object]) -> int:
-    """Write every record and return how many; a CSV heading is none."""
-    written = -1 if form is Format.CSV else 0
-    for line in lines(_every_record(ledger, chosen), wire.USAGE, form):
-        out(line)
-        written += 1
-    return written
-
-
-def _every_record(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageRow]:
+def _every_record(ledger: Ledger, chosen: UsageFilter) -> Iterator[Sequence[object]]:
+    """Yield the names of the fields, then the values of every record."""
     from billing_console.services.usage import usage_page
 
+    yield tuple(wire.USAGE)
     after = None
     while True:
         page = usage_page(ledger, chosen, limit=EXPORT_PAGE, after=after, oldest_first=True)
-        yield from page.rows
+        yield from (tuple(wire.record(wire.USAGE, row).values()) for row in page.rows)
         after = page.next
         if after is None:
             return
