@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -35,10 +35,11 @@ from billing_console.errors import InvalidInput
 from billing_console.exporting import ExportFormat, export, format_of, write_text
 from billing_console.i18n import N_, _, ngettext
 from billing_console.money import shown_exact
-from billing_console.text import clean
 from db.values import CallStatus, UsageType
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from billing_console.services.ledger import Ledger
     from billing_console.services.prices import CostLine
     from billing_console.services.usage import UsageDetails, UsageFilter, UsageRow
@@ -106,8 +107,9 @@ def list_usage(
     """List one page, and say on stderr how to get the next."""
     from billing_console.services.usage import usage_page
 
+    chosen = _filter(user, provider, model, kind, status)
     with opened(context) as ledger:
-        chosen = _filter(user, provider, model, kind, status, instants(start, end, ledger.timezone))
+        chosen = _between(chosen, start, end, ledger.timezone)
         page = usage_page(ledger, chosen, limit=limit, after=after)
         write_list(page.rows, wire.USAGE, COLUMNS, form, ledger)
     if page.next is not None:
@@ -120,36 +122,39 @@ def _filter(
     model: str | None,
     kind: str | None,
     status: str | None,
-    times: tuple[datetime | None, datetime | None],
 ) -> UsageFilter:
-    """Read the options of a filter; raise InvalidInput for a type or status that there is not."""
+    """Read the options of a filter, of any time; raise InvalidInput for a type or status that there is not."""
     from billing_console.services.usage import UsageFilter
 
     texts = {"user_id": user, "provider_id": provider, "model_id": model, "usage_type": kind, "status": status}
     read = {name: negation.read(text or "") for name, text in texts.items()}
     values = {name: value for name, (value, _negated) in read.items()}
-    ended = _one_of(CallStatus, values["status"], "status")
+    ended = _one_of(CallStatus, values["status"], "--status")
     if ended is not None and read["status"][1]:
         ended = CallStatus.SUCCESS if ended is CallStatus.FAILED else CallStatus.FAILED
     return UsageFilter(
         values["user_id"],
         values["provider_id"],
         values["model_id"],
-        _one_of(UsageType, values["usage_type"], "type"),
+        _one_of(UsageType, values["usage_type"], "--type"),
         ended,
-        *times,
         negated=frozenset(name for name, (_value, negated) in read.items() if negated and name != "status"),
     )
 
 
-def _one_of(kind: type[Vocabulary], value: str | None, field: str) -> Vocabulary | None:
+def _one_of(kind: type[Vocabulary], value: str | None, option: str) -> Vocabulary | None:
     if value is None:
         return None
     try:
         return kind(value)
     except ValueError:
-        said = {"value": clean(value[:60]), "known": ", ".join(kind)}
-        raise InvalidInput(_("“%(value)s” is not one of: %(known)s.") % said, field=field) from None
+        said = {"name": option, "choices": ", ".join(kind)}
+        raise InvalidInput(_("%(name)s takes one of: %(choices)s.") % said) from None
+
+
+def _between(chosen: UsageFilter, start: str | None, end: str | None, zone: ZoneInfo) -> UsageFilter:
+    first, last = instants(start, end, zone)
+    return replace(chosen, start=first, end=last)
 
 
 @app.command("show", help=N_("Show one usage record whole: why it failed, and how its cost comes about."))
@@ -217,10 +222,9 @@ def export_usage(
     force: Annotated[bool, typer.Option("--force", help=N_("Overwrite a file that is there."))] = False,
 ) -> None:
     """Stream all pages of the filter; the file appears when it is whole."""
-    form = form or format_of(file) or ExportFormat.CSV
+    form, chosen = form or format_of(file) or ExportFormat.CSV, _filter(user, provider, model, kind, status)
     with opened(context) as ledger:
-        chosen = _filter(user, provider, model, kind, status, instants(start, end, ledger.timezone))
-        rows = _every_record(ledger, chosen)
+        rows = _every_record(ledger, _between(chosen, start, end, ledger.timezone))
         to_stdout = str(file) == "-"
         written = write_text(form, rows, write) if to_stdout else export(file, form, rows, overwrite=force)
     say(ngettext("%(count)d record written.", "%(count)d records written.", written) % {"count": written})
