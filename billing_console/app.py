@@ -102,6 +102,7 @@ class BillingConsoleApp(LedgerConsole):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Add to Textual's filters the one that draws with ASCII alone, if that was asked for."""
         return [*super().get_line_filters(), *self._ascii]
+        self._look: Callable[[Any], None] | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out title, problems, alerts, tabs and keys; the panes come when their tab is first shown."""
@@ -165,10 +166,20 @@ class BillingConsoleApp(LedgerConsole):
             await shown.mount(tab.kind()())
         if self.pane is not None:
             self.pane.wake()
+            self._let_look(self.pane)
 
-    def show_tab(self, tab: str) -> None:
-        """Show the tab with this id."""
-        self.query_one(TabbedContent).active = tab
+    def show_tab(self, tab: str, look: Callable[[Any], None] | None = None) -> None:
+        """Show the tab with this id; `look` then tells its pane what to look at."""
+        tabs, self._look = self.query_one(TabbedContent), look
+        if tabs.active != tab:
+            tabs.active = tab
+        elif self.pane is not None:
+            self._let_look(self.pane)
+
+    def _let_look(self, pane: DataPane[Any]) -> None:
+        look, self._look = self._look, None
+        if look is not None:
+            look(pane)
 
     def action_show_tab(self, tab: str) -> None:
         """Show the tab of a number key."""

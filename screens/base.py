@@ -71,7 +71,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def compose(self) -> ComposeResult:
         """Lay out the filter line, the body or a notice in its place, and the summary."""
         with Horizontal(classes="pane-top"):
-            yield Line(classes="pane-filter")
+            yield self.filter_line()
             yield Line(classes="pane-age")
         with Vertical(classes="pane-body"):
             yield from self.compose_body()
@@ -83,6 +83,10 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def compose_body(self) -> ComposeResult:
         """Yield the widgets that show the data; the first RecordTable takes the focus."""
         raise NotImplementedError
+
+    def filter_line(self) -> Line:
+        """Make the line that shows the filter in force."""
+        return Line(classes="pane-filter")
 
     def question(self) -> Callable[[Ledger], Data]:
         """Return the question to ask in a thread; called on the UI thread, so that it may read widgets and filters."""

@@ -71,8 +71,8 @@ class Console(App[int]):
         """Close the ledger for somebody who is no operator any more."""
         raise NotImplementedError
 
-    def show_tab(self, tab: str) -> None:
-        """Show the tab with this id."""
+    def show_tab(self, tab: str, look: Callable[[Any], None] | None = None) -> None:
+        """Show the tab with this id; `look` then tells its pane what to look at."""
         raise NotImplementedError
 
     def show_as_of(self, time: str) -> None:

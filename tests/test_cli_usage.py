@@ -58,11 +58,25 @@ def test_usage_is_listed_in_every_format_and_filtered(run: Commands, sqlite_ledg
         ("--model", "gpt-4o", ["call-2", "call-1"]),
         ("--type", "image_generation", []),
         ("--status", "failed", ["call-2"]),
+        ("--user", "!bob", ["call-3", "call-1"]),
+        ("--user", "\\!bob", []),
+        ("--provider", "!openai", ["call-3"]),
+        ("--model", "!claude", ["call-2", "call-1"]),
+        ("--type", "!image_generation", ["call-3", "call-2", "call-1"]),
+        ("--status", "!failed", ["call-3", "call-1"]),
         ("--from", "2026-03-10T12:02", ["call-3", "call-2"]),
         ("--to", "2026-03-10T12:02", ["call-1"]),
         ("--to", "2026-03-10", ["call-3", "call-2", "call-1"]),
     ):
         assert ids(run("usage", "list", option, value, "--format", "json")) == found, (option, value)
+
+
+def test_a_type_or_status_that_there_is_not_is_wrong_usage(run: Commands) -> None:
+    for option in ("--type", "--status"):
+        answer = run("usage", "list", option, "!tex\x1b[2J")
+        assert (answer.code, answer.out) == (2, "")
+        assert "failed" in answer.err or "text_generation" in answer.err
+        assert "\x1b" not in answer.err
 
 
 def test_a_list_goes_on_after_its_cursor_without_gap_or_repetition(run: Commands, sqlite_ledger: Ledger) -> None:
@@ -108,10 +122,16 @@ def test_usage_is_exported_whole_and_oldest_first(
     assert answer == Answer(0, "", "3 records written.\n")
     exported = list(csv.DictReader((place / "usage.csv").open()))
     assert [row["requestId"] for row in exported] == ["call-0", "call-1", "call-2"]
+    again = run("usage", "export", str(place / "usage.csv"))
+    assert (again.code, again.out) == (1, "")
+    assert run("usage", "export", str(place / "usage.csv"), "--user", "!alice", "--force").err == "0 records written.\n"
+    assert run("usage", "export", "-", "--format", "xlsx").code == 2
     lines = run("usage", "export", "-", "--format", "jsonl", "--from", "2026-03-10T12:01").jsonl
     assert [row["requestId"] for row in lines] == ["call-1", "call-2"]
     assert run("usage", "export", str(place / "no" / "file.csv")).code == 3
     assert [path.name for path in place.iterdir()] == ["usage.csv"]
+    assert run("usage", "export", str(place / "usage.xlsx")) == Answer(0, "", "3 records written.\n")
+    assert (place / "usage.xlsx").read_bytes().startswith(b"PK")
 
 
 def test_usage_without_a_price_is_billed_once_one_is_there(run: Commands, sqlite_ledger: Ledger) -> None:

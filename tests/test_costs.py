@@ -29,7 +29,8 @@ from billing_console.services.metering import record_usage
 from billing_console.services.pools import open_pool
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import settle
-from billing_console.services.usage import UsageFilter, usage_totals
+from billing_console.services.usage import UsageFilter
+from billing_console.services.usage_totals import usage_totals
 from db.values import CallStatus, UsageType
 from tests.conftest import OpenLedger
 from tests.factories import NOON, at, gateway_insert, set_up, spend, usage
