@@ -19,9 +19,9 @@ from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import BY_NAME, require_provider
 from billing_console.services.changes import change
-from billing_console.services.costs import STATS
+from billing_console.services.costs import STATS, CostFilter
 from billing_console.services.ledger import Ledger
-from billing_console.services.projection import Projection, needed_from, project
+from billing_console.services.projection import Projection, month_projection, needed_from, project
 from billing_console.services.session import reading
 from db.schema import Budget, Provider
 
@@ -103,6 +103,14 @@ def list_budgets(ledger: Ledger) -> tuple[BudgetView, ...]:
         BudgetView(provider, name, amounts.get(provider), project(costs[provider], first.get(provider), today))
         for provider, name in [(ALL, ""), *known]
     )
+
+
+def month_of(ledger: Ledger, chosen: CostFilter) -> BudgetView:
+    """Return the current month of the provider, model and type of a filter; a budget is of a provider or of all."""
+    provider = chosen.provider_id or ALL
+    part = chosen.model_id is not None or chosen.usage_type is not None
+    amount = None if part else budget_of(ledger, provider)
+    return BudgetView(provider, provider, amount, month_projection(ledger, chosen))
 
 
 def budget_of(ledger: Ledger, provider_id: str = ALL) -> Decimal | None:

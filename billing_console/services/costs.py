@@ -170,6 +170,12 @@ def start_of_period(day: date, period: str) -> date:
     return day.replace(day=1) if period == "month" else day
 
 
+def end_of_period(day: date, period: str) -> date:
+    """Return the last day of the day, week or month that a day is in."""
+    longest = {"day": 1, "week": 7, "month": 31}[period]
+    return start_of_period(start_of_period(day, period) + timedelta(days=longest), period) - timedelta(days=1)
+
+
 def _group(session: Session, name: str) -> Any:
     """Return the column to group by; what it is made with is spelled out, or GROUP BY would not know it again."""
     if name not in PERIODS:

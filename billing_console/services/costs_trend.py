@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from billing_console.services.costs import PERIODS, CostFilter, CostRow, cost_rows, start_of_period
+from billing_console.services.costs import PERIODS, CostFilter, CostRow, cost_rows, end_of_period, start_of_period
 from billing_console.services.ledger import Ledger
 
 MOST_GROUPS = 4
@@ -80,9 +80,7 @@ def _few(chosen: CostFilter, period: str) -> bool:
 
 
 def _starts(chosen: CostFilter, period: str) -> tuple[date, ...]:
-    start = start_of_period(chosen.start, period)
-    starts = []
-    while start <= chosen.end:
+    starts = [start_of_period(chosen.start, period)]
+    while (start := end_of_period(starts[-1], period) + timedelta(days=1)) <= chosen.end:
         starts.append(start)
-        start = start_of_period(start + timedelta(days={"day": 1, "week": 7, "month": 31}[period]), period)
     return tuple(starts)
