@@ -42,6 +42,12 @@ PERIODS = ("day", "week", "month", "")
 THINGS = (("provider", "model", "type"), ("provider",), ("provider", "model"), ("model",), ("type",), ())
 """What the rows can be grouped by, a period and things; the seed's table first."""
 
+VIEWS = ("-table-only", "-chart-only", "")
+"""The classes of the pane by which trend and table share the room, in the order in which one key goes through them."""
+
+LOW = 16
+"""Rows of the tab below which there is room for the table alone."""
+
 GROUP_WORDS = {
     "day": N_("day"),
     "week": N_("week"),
@@ -124,7 +130,7 @@ class CostStatisticsView(DataPane[Costs]):
         self.query_one("#change", Line).say(change_words(data.totals, symbol))
         self.query_one("#month", Line).say(month_words(data.month, symbol))
         self.query_one(TrendChart).show(data.trend, symbol)
-        self._say_legend()
+        self._say_legend(data.trend)
         self.query_one("#costs-table", RecordTable).show(data.rows)
         totals = data.totals.totals
         days = (min(data.chosen.end, self.console.now().date()) - data.chosen.start).days + 1
@@ -141,16 +147,16 @@ class CostStatisticsView(DataPane[Costs]):
     def _shown(self, amount: Decimal) -> str:
         return money.shown(amount, symbol=self.console.symbol)
 
-    def _say_legend(self) -> None:
-        line, trend = self.query_one("#legend", Line), self.data and self.data.trend
-        line.display = bool(trend and len(trend.groups) > 1 and self.query_one(TrendChart).display)
-        if trend and line.display:
-            line.say(legend(trend, self.console.symbol, self.size.width - 2, _spelled))
+    def _say_legend(self, trend: Trend) -> None:
+        line = self.query_one("#legend", Line)
+        line.set_class(len(trend.groups) < 2, "-one-group")
+        line.say(legend(trend, self.console.symbol, self.size.width - 2, _spelled))
 
     def on_resize(self) -> None:
-        """Give the legend the new width."""
+        """Give the legend the new width, and the table all the room where there is little."""
+        self.set_class(self.size.height < LOW, "-low")
         if self.data is not None:
-            self._say_legend()
+            self._say_legend(self.data.trend)
 
     # Filter, grouping, export
 
@@ -193,11 +199,10 @@ class CostStatisticsView(DataPane[Costs]):
 
     def action_chart(self) -> None:
         """Give the table the room of the trend, then the trend that of the table, then both their part again."""
-        chart = self.query_one(TrendChart)
-        hidden, tall = not chart.display, self.has_class("-tall")
-        chart.display = hidden or tall
-        self.set_class(hidden, "-tall")
-        self._say_legend()
+        now = next(view for view in VIEWS if not view or self.has_class(view))
+        after = VIEWS[(VIEWS.index(now) + 1) % len(VIEWS)]
+        for view in filter(None, VIEWS):
+            self.set_class(view == after, view)
 
     def action_top_users(self) -> None:
         """Show who spent most of what the filter lets through."""
