@@ -114,7 +114,7 @@ def _comparison(symbol: str) -> tuple[CostColumn, ...]:
     return (
         Column(
             "costChange",
-            N_("Change"),
+            N_("Difference"),
             lambda c: _rise(c.change.amount, symbol),
             lambda c: c.change.amount,
             6,
@@ -138,7 +138,7 @@ def _comparison(symbol: str) -> tuple[CostColumn, ...]:
         ),
         Column(
             "previousCost",
-            N_("Before"),
+            N_("Previous"),
             lambda c: words.amount(c.change.previous, symbol=symbol),
             lambda c: c.change.previous,
             9,

@@ -83,7 +83,7 @@ def month_words(month: BudgetView, symbol: str) -> str:
         said = _("not enough history to project (%(count)d of %(least)d days)")
         parts.append(said % {"count": projection.history_days, "least": LEAST_DAYS})
     if month.amount is not None and month.left is not None:
-        said = _("budget %(amount)s, left %(left)s: %(status)s")
+        said = _("budget %(amount)s, %(left)s left: %(status)s")
         amount, left = rounded(month.amount, symbol), rounded(month.left, symbol)
         parts.append(said % {"amount": amount, "left": left, "status": budget_status(month.status)})
     return " · ".join(parts)

@@ -194,9 +194,9 @@ async def test_what_changed_and_what_the_month_will_have_cost_stand_above_the_ch
         assert "30 days before: ¥300 · ¥0.00 (0.0%) · ¥10.00 a call" in keys.screen
         assert f"{today:%Y-%m}: ¥{today.day * 10}.00 so far · projected ¥{days * 10} (¥{days * 10} to" in keys.screen
         state = "■ exceeded" if today.day > 10 else "▲ will be exceeded"
-        assert f"budget ¥100, left {'-' if today.day > 10 else ''}¥" in keys.screen and state in keys.screen
+        assert f"budget ¥100, {'-' if today.day > 10 else ''}¥" in keys.screen and state in keys.screen
         await field(keys, provider_id="openai")
-        assert "budget ¥5,000, left" in keys.screen and "● within budget" in keys.screen
+        assert "budget ¥5,000, ¥" in keys.screen and "● within budget" in keys.screen
         await field(keys, model_id="gpt-4o")
         assert "budget" not in keys.line("projected")
 

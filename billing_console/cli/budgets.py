@@ -36,7 +36,7 @@ COLUMNS: tuple[Column[BudgetView], ...] = (
     Column(N_("Provider"), lambda view: view.provider_id or _("all providers")),
     Column(N_("Budget"), lambda view: view.amount, right=True),
     Column(N_("Month to date"), lambda view: view.projection.to_date, right=True),
-    Column(N_("Left"), lambda view: view.left, right=True),
+    Column(N_("Remaining"), lambda view: view.left, right=True),
     Column(N_("Projected"), lambda view: view.projection.expected, right=True),
     Column(N_("At least"), lambda view: view.projection.low, right=True),
     Column(N_("At most"), lambda view: view.projection.high, right=True),

@@ -44,8 +44,8 @@ SUMS: tuple[Column[CostRow], ...] = (
 
 COMPARED: tuple[Column[ComparedRow], ...] = (
     Column(N_("Share"), lambda row: f"{row.share}%", right=True),
-    Column(N_("Before"), lambda row: row.change.previous, right=True),
-    Column(N_("Change"), lambda row: row.change.amount, right=True),
+    Column(N_("Previous"), lambda row: row.change.previous, right=True),
+    Column(N_("Difference"), lambda row: row.change.amount, right=True),
     Column(N_("Change %"), lambda row: _signed(row.change.percentage), right=True),
 )
 

@@ -63,7 +63,7 @@ class BudgetsDialog(Dialog[None]):
                 lambda v: v.projection.to_date,
                 right=True,
             ),
-            Column("remainingAmount", N_("Left"), lambda v: self._amount(v.left), lambda v: v.left, 1, right=True),
+            Column("remainingAmount", N_("Remaining"), lambda v: self._amount(v.left), lambda v: v.left, 1, right=True),
             Column("projectedCost", N_("Projected"), self._projected, lambda v: v.projection.expected, 2, right=True),
             Column("budgetStatus", N_("Status"), _status, lambda v: v.status.value, 0, 20),
         )
@@ -218,7 +218,7 @@ def _changes(view: BudgetView, amount: Decimal | None, ledger: Ledger) -> Sequen
     left = None if amount is None else amount - view.projection.to_date
     return (
         Change(_("Budget"), spelled(view.amount), spelled(amount)),
-        Change(_("Left this month"), spelled(view.left), spelled(left)),
+        Change(_("Remaining this month"), spelled(view.left), spelled(left)),
     )
 
 
