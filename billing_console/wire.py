@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from billing_console.services.audit_anchor import Anchor
     from billing_console.services.audit_verify import AuditFinding
     from billing_console.services.backup import BackedUp, Restored
+    from billing_console.services.budgets import BudgetView
     from billing_console.services.costs import CostRow
+    from billing_console.services.costs_compare import ComparedRow
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
@@ -121,7 +123,39 @@ COST: Fields[CostRow] = {
     "totalCost": lambda row: row.total_cost,
     "callCount": lambda row: row.call_count,
     "failedCount": lambda row: row.failed_count,
+    "costPerCall": lambda row: row.cost_per_call,
+    "costPerMillionTokens": lambda row: row.cost_per_million_tokens,
 }
+
+
+def compared(fields: Fields[CostRow]) -> Fields[ComparedRow]:
+    """Return the fields of a row of cost statistics with its share and the change to the period before."""
+
+    def of_row(value: Callable[[CostRow], object]) -> Callable[[ComparedRow], object]:
+        return lambda compared: value(compared.row)
+
+    return {
+        **{name: of_row(value) for name, value in fields.items()},
+        "costShare": lambda compared: number(compared.share),
+        "previousCost": lambda compared: compared.change.previous,
+        "costChange": lambda compared: compared.change.amount,
+        "costChangePercentage": lambda compared: number(compared.change.percentage),
+    }
+
+
+BUDGET: Fields[BudgetView] = {
+    "providerId": lambda view: view.provider_id or None,
+    "month": lambda view: view.projection.month,
+    "budgetAmount": lambda view: view.amount,
+    "monthToDate": lambda view: view.projection.to_date,
+    "remainingAmount": lambda view: view.left,
+    "projectedCost": lambda view: view.projection.expected,
+    "projectedLow": lambda view: view.projection.low,
+    "projectedHigh": lambda view: view.projection.high,
+    "historyDays": lambda view: view.projection.history_days,
+    "budgetStatus": lambda view: view.status,
+}
+"""A month, by its first day, of a provider, or of all together where providerId is null."""
 
 POOL: Fields[PoolView] = {
     "providerId": lambda pool: pool.provider_id,

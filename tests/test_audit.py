@@ -20,6 +20,7 @@ from billing_console.errors import Conflict, Refused, Unavailable
 from billing_console.services.audit import AuditFilter, AuditView, hash_of, list_audit
 from billing_console.services.audit_anchor import read_anchors, take_anchor
 from billing_console.services.audit_verify import AuditFinding, verify_audit
+from billing_console.services.budgets import ALL, set_budget
 from billing_console.services.check import check_pools
 from billing_console.services.decisions import approve, reject
 from billing_console.services.ledger import Ledger, open_ledger
@@ -59,6 +60,8 @@ AGAIN = (
     ("models.enable", "openai gpt-4o", lambda ledger: set_model_enabled(ledger, "openai", "gpt-4o", True, reason="r")),
     ("pools.threshold", "openai", lambda ledger: set_threshold(ledger, "openai", Decimal(20))),
     ("limits.set", "per_operation", lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(500))),
+    ("budgets.set", "*", lambda ledger: set_budget(ledger, ALL, Decimal(9000))),
+    ("budgets.set", "openai", lambda ledger: set_budget(ledger, "openai", Decimal(500))),
     ("operators.add", "carol", lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
     ("prices.add", "openai gpt-4o text_generation", price),
     ("usage.record", "", lambda ledger: record_usage(ledger, [usage(request_id="one", cost_amount=Decimal(1))])),
@@ -145,6 +148,7 @@ def test_the_other_changes_leave_one_row_each(ledger: Ledger) -> None:
         ("approvals.reject", "2", lambda ledger: reject(ledger, 2, reason="r")),
         ("operators.remove", "asker", lambda ledger: remove_operator(ledger, "asker")),
         ("limits.set", "approval_above", lambda ledger: set_limit(ledger, LimitName.APPROVAL_ABOVE, None)),
+        ("budgets.set", "openai", lambda ledger: set_budget(ledger, "openai", Decimal(5))),
         ("pools.threshold", "azure", lambda ledger: set_threshold(ledger, "azure", None)),
     )
     for action, target, work in changes:
@@ -260,6 +264,8 @@ def test_the_chain_is_whole_on_a_stocked_ledger(ledger: Ledger) -> None:
         ("DELETE FROM audit_log WHERE id = 6", "audit_log 6"),
         ("UPDATE limits SET amount = 1", "limits per_operation"),
         ("DELETE FROM limits", "limits per_operation"),
+        ("UPDATE budgets SET amount = 1", "budgets openai"),
+        ("DELETE FROM budgets", "budgets openai"),
         ("UPDATE operators SET role = 'admin' WHERE name = 'carol'", "operators carol"),
         ("UPDATE resource_pools SET low_threshold = NULL", "thresholds openai"),
     ],
@@ -268,6 +274,7 @@ def test_what_is_changed_past_the_program_is_found_and_named(ledger: Ledger, cha
     pool(at(ledger, NOW), amount="100", low_threshold=Decimal(20))
     add_operator(ledger, "carol", Role.VIEWER)
     set_limit(ledger, LimitName.PER_OPERATION, Decimal(500))
+    set_budget(ledger, "openai", Decimal(500))
     for number in range(4):
         grant_quota(ledger, f"u{number}", Decimal(1), reference="r")
     assert findings(ledger) == ()

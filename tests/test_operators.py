@@ -17,6 +17,7 @@ import pytest
 from billing_console.errors import ExitCode, InvalidInput, NotFound, NotPermitted, Refused
 from billing_console.services.actions import Action
 from billing_console.services.audit import AuditFilter, AuditView, list_audit
+from billing_console.services.budgets import set_budget
 from billing_console.services.check import check_pools
 from billing_console.services.decisions import approve, reject
 from billing_console.services.identity import this_person
@@ -60,6 +61,7 @@ WRITES: dict[Action, tuple[Role, Write]] = {
     Action.PRICE: (Role.ADMIN, price),
     Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_threshold(ledger, "openai", Decimal(20))),
     Action.LIMIT: (Role.ADMIN, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(1000))),
+    Action.BUDGET: (Role.ADMIN, lambda ledger: set_budget(ledger, "openai", Decimal(1000))),
     Action.OPERATOR_ADD: (Role.ADMIN, lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
     Action.OPERATOR_REMOVE: (Role.ADMIN, lambda ledger: remove_operator(ledger, "carol")),
     Action.REVERSE: (Role.ADMIN, lambda ledger: reverse_recharge(ledger, 1, reason="r")),

@@ -34,6 +34,7 @@ class Action(StrEnum):
     OPERATOR_ADD = "operators.add"
     OPERATOR_REMOVE = "operators.remove"
     LIMIT = "limits.set"
+    BUDGET = "budgets.set"
     APPROVE = "approvals.approve"
     REJECT = "approvals.reject"
     ANCHOR = "audit.anchor"

@@ -1,4 +1,4 @@
-"""What people decided and can decide again: operators, limits, thresholds, disabled models;
+"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models;
 and its currency and time zone, once.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
@@ -13,9 +13,9 @@ from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
 from billing_console.money import plain
-from billing_console.services import limits, models, roles
+from billing_console.services import budgets, limits, models, roles
 from billing_console.services.audit import State
-from db.schema import LedgerInfo, Limit, Model, Operator, ResourcePool
+from db.schema import Budget, LedgerInfo, Limit, Model, Operator, ResourcePool
 from db.statements import table_of
 
 
@@ -25,6 +25,10 @@ def _operators(session: Session) -> dict[str, State]:
 
 def _limits(session: Session) -> dict[str, State]:
     return {row.name: limits.state_of(row.amount) for row in session.exec(select_model(Limit))}
+
+
+def _budgets(session: Session) -> dict[str, State]:
+    return {row.provider_id: budgets.state_of(row.amount) for row in session.exec(select_model(Budget))}
 
 
 def _ledger_info(session: Session) -> dict[str, State]:
@@ -48,6 +52,7 @@ READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "ledger_info": _ledger_info,
     "operators": _operators,
     "limits": _limits,
+    "budgets": _budgets,
     "thresholds": _thresholds,
     "models": _models,
 }

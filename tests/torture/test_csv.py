@@ -74,6 +74,7 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "reconcile": (wire.FINDING, ()),
     "operators list": (wire.OPERATOR, ()),
     "limits list": (wire.LIMIT, ()),
+    "budgets list": (wire.BUDGET, ()),
     "approvals list": (wire.APPROVAL, ("--all", "--limit", "5000")),
     "audit list": (wire.AUDIT, ("--limit", "9000")),
     "audit verify": (wire.AUDIT_FINDING, ()),
@@ -86,7 +87,7 @@ FINDINGS = ("reconcile", "audit verify")
 NEVER_CSV = ("ANCHOR", "BACKED_UP", "GRANT", "IMPORTED", "PRICES_ADDED", "REPRICED", "RESTORED", "SETTLED")
 """Records that only JSON has: parts of one thing, and results."""
 
-OF_OUR_OWN = {"cursor", "what", "stored", "computed", "state", "problem"}
+OF_OUR_OWN = {"budgetStatus", "cursor", "what", "stored", "computed", "state", "problem"}
 """Text that the program itself makes."""
 
 VOCABULARY = {
