@@ -13,10 +13,11 @@ from billing_console import wire
 from billing_console.i18n import N_, _
 from billing_console.money import plain, shown
 from billing_console.text import clean, to_json
-from db.values import AlertLevel, BalanceStatus
+from db.values import AlertLevel, BalanceStatus, Threshold
 
 if TYPE_CHECKING:
     from billing_console.services.check import PoolCheck
+    from billing_console.services.pools import PoolView
 
 
 class CheckFormat(StrEnum):
@@ -130,7 +131,17 @@ def _line(check: PoolCheck, symbol: str) -> str:
         "total": shown(pool.total_balance, symbol=symbol),
         "percent": f"{pool.balance_percentage:.2f}",
     }
+    if pool.status is BalanceStatus.LOW:
+        line += "".join(_crossed(pool, symbol))
     return f"{line}, {_(CHANGES[check.change])}" if check.change else line
+
+
+def _crossed(pool: PoolView, symbol: str) -> Iterator[str]:
+    """Say what else makes a pool low: its percentage stands in the line already."""
+    if Threshold.AMOUNT in pool.crossed and pool.low_amount is not None:
+        yield _(", below %(amount)s") % {"amount": shown(pool.low_amount, symbol=symbol)}
+    if Threshold.DAYS in pool.crossed:
+        yield _(", lasts less than %(days)s days") % {"days": pool.low_days}
 
 
 def _json(outcome: Outcome) -> Iterator[str]:

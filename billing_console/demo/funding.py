@@ -17,8 +17,9 @@ from billing_console.services.check import check_pools
 from billing_console.services.identity import SYSTEM
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage
-from billing_console.services.pools import open_pool, status_of
+from billing_console.services.pools import open_pool
 from billing_console.services.recharges import RechargeView, recharge, reverse_recharge
+from billing_console.services.thresholds import Thresholds, status_of
 from db.values import BalanceStatus
 
 CHECKED_EVERY = timedelta(minutes=5)
@@ -118,18 +119,18 @@ def _alarms(
     span: Window, calls: Iterable[CostedCall], payments: Sequence[_Payment], threshold: Decimal
 ) -> Iterator[datetime]:
     """Yield when a check finds the pool worse than before; calls that meet an empty pool fail on the way."""
-    waiting = list(payments)
+    waiting, low = list(payments), Thresholds(threshold)
     total = used = Decimal(0)
     known = BalanceStatus.SUFFICIENT
     for call, cost in calls:
         while waiting and waiting[0].at <= call.created_at:
             total += waiting.pop(0).amount
-            known = status_of(total - used, total, threshold)
+            known = status_of(total - used, total, low)
         if total - used <= 0:
             fail(call, _REFUSED)
             continue
         used += cost
-        status = status_of(total - used, total, threshold)
+        status = status_of(total - used, total, low)
         if status is not known:
             known = status
             at = _next_check(span, call.created_at)
