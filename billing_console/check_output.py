@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from billing_console import wire
-from billing_console.i18n import N_, _
+from billing_console.i18n import N_, _, ngettext
 from billing_console.money import plain, shown
 from billing_console.text import clean, to_json
 from db.values import AlertLevel, BalanceStatus, Threshold
@@ -142,6 +142,16 @@ def _crossed(pool: PoolView, symbol: str) -> Iterator[str]:
         yield _(", below %(amount)s") % {"amount": shown(pool.low_amount, symbol=symbol)}
     if Threshold.DAYS in pool.crossed:
         yield _(", lasts less than %(days)s days") % {"days": pool.low_days}
+
+
+def low_below(pool: PoolView, symbol: str) -> str:
+    """Spell below what a pool is low, thresholds that are off left out."""
+    parts = [f"{pool.low_threshold:.2f}%"]
+    if pool.low_amount is not None:
+        parts.append(shown(pool.low_amount, symbol=symbol))
+    if pool.low_days is not None:
+        parts.append(ngettext("%(count)d day", "%(count)d days", pool.low_days) % {"count": pool.low_days})
+    return _(" or ").join(parts)
 
 
 def _json(outcome: Outcome) -> Iterator[str]:

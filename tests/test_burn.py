@@ -194,11 +194,12 @@ def test_a_suggestion_is_what_is_missing_for_so_many_days(ledger: Ledger) -> Non
     pool(now, amount="300")
     spend_daily(ledger, 14, "10.001")
     # 300.03 yuan will be used, 159.986 are left.
-    assert suggest(now, "openai", 30).expected == Decimal(141)
-    enough = suggest(now, "openai", 15)
+    month, enough = suggest(now, "openai", 30, 15)
+    assert month.expected == Decimal(141)
     assert (enough.expected, enough.at_most) == (Decimal(0), Decimal(0))
     pool(now, "new", "100")
-    assert suggest(now, "new", 30).expected is None
+    (unknown,) = suggest(now, "new", 30)
+    assert (unknown.expected, unknown.at_most) == (None, None)
     with pytest.raises(NotFound):
         suggest(now, "nobody", 30)
     for days in (0, -1, 366):

@@ -155,7 +155,7 @@ def test_the_log_vouches_for_each_threshold(ledger: Ledger) -> None:
 def test_thresholds_and_outlook_on_the_command_line(run: Commands, sqlite_ledger: Ledger) -> None:
     pool(sqlite_ledger, amount="100")
     said = run("pools", "threshold", "openai", "--percent", "5", "--amount", "1,000", "--days", "7").out
-    assert said == "openai is low below 5.00 % or ¥1,000.00 or 7 days now.\n"
+    assert said == "openai is low below 5.00% or ¥1,000.00 or 7 days now.\n"
     changed = run("pools", "threshold", "openai", "--days", "off", "--format", "json").json
     assert (changed["lowThreshold"], changed["lowAmount"], changed["lowDays"]) == (5.0, "1000.00", None)
     assert changed["status"] == "low"
@@ -168,7 +168,7 @@ def test_thresholds_and_outlook_on_the_command_line(run: Commands, sqlite_ledger
     ]
     shown = run("pools", "show", "openai", "--days", "14", "--format", "json").json
     assert (shown["forDays"], shown["rechargeExpected"]) == (14, None)
-    assert "5.00 % or ¥1,000.00" in run("pools", "show", "openai").out
+    assert "5.00% or ¥1,000.00" in run("pools", "show", "openai").out
     assert run("pools", "show", "openai", "--days", "0").code == 2
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from billing_console import wire
+from billing_console.check_output import low_below
 from billing_console.cli.confirm import confirm, needs_approval
 from billing_console.cli.context import opened
 from billing_console.cli.options import (
@@ -33,7 +34,7 @@ from billing_console.cli.output import (
 )
 from billing_console.cli.repeatable import repeatable
 from billing_console.errors import InvalidInput
-from billing_console.i18n import N_, _, ngettext
+from billing_console.i18n import N_, _
 from billing_console.money import parse_amount, parse_count, parse_decimal, shown, shown_exact
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def show(
     from billing_console.services.outlook import get_outlook, suggest
 
     with opened(context) as ledger:
-        outlook, wanted = get_outlook(ledger, provider), suggest(ledger, provider, days)
+        outlook = get_outlook(ledger, provider)
+        (wanted,) = suggest(ledger, provider, days)
         data = {"forDays": days, "rechargeExpected": wanted.expected, "rechargeAtMost": wanted.at_most}
         write_one(wire.record(wire.OUTLOOK, outlook) | data, _facts(outlook, wanted, ledger), form, ledger)
 
@@ -137,7 +139,7 @@ def _facts(outlook: PoolOutlook, wanted: Suggestion, ledger: Ledger) -> Iterable
     yield _("Days of history"), outlook.history_days
     yield _("Recharge for %(days)d days") % {"days": wanted.days}, wanted.expected
     yield _("At most for %(days)d days") % {"days": wanted.days}, wanted.at_most
-    yield _("Low below"), low_below(pool, ledger)
+    yield _("Low below"), low_below(pool, ledger.symbol)
     yield _("Models suspended"), pool.suspended_at
 
 
@@ -195,19 +197,9 @@ def threshold(
         pool = set_thresholds(ledger, provider, wanted)
         words = _("%(provider)s is low below %(thresholds)s now.") % {
             "provider": pool.provider_id,
-            "thresholds": low_below(pool, ledger),
+            "thresholds": low_below(pool, ledger.symbol),
         }
         write_result(wire.record(wire.POOL, pool), words, form)
-
-
-def low_below(pool: PoolView, ledger: Ledger) -> str:
-    """Spell the thresholds of a pool, those that are off left out."""
-    parts = [f"{pool.low_threshold:.2f} %"]
-    if pool.low_amount is not None:
-        parts.append(shown(pool.low_amount, symbol=ledger.symbol))
-    if pool.low_days is not None:
-        parts.append(ngettext("%(count)d day", "%(count)d days", pool.low_days) % {"count": pool.low_days})
-    return _(" or ").join(parts)
 
 
 @app.command("history", help=N_("List recharges and reversals, newest first."))

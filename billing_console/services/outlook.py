@@ -73,36 +73,50 @@ def get_outlook(ledger: Ledger, provider_id: str) -> PoolOutlook:
         return _outlooks(session, ledger, (pool_in(session, ledger, provider_id),))[0]
 
 
-def suggest(ledger: Ledger, provider_id: str, days: int) -> Suggestion:
-    """Say what to recharge so that a pool lasts so many days; raise NotFound for an unknown provider."""
-    if not 1 <= days <= HORIZON:
+def suggest(ledger: Ledger, provider_id: str, *days: int) -> tuple[Suggestion, ...]:
+    """Say what to recharge so that a pool lasts so many days, or so many; raise NotFound for an unknown provider."""
+    if not all(1 <= number <= HORIZON for number in days):
         raise InvalidInput(_("The days must be between 1 and %(most)d.") % {"most": HORIZON}, field="days")
-    with reading(ledger.database) as session:
-        pool = pool_in(session, ledger, provider_id)
-        burn = _burn(session, ledger, provider_id)
+    pool, burn = _burning(ledger, provider_id)
+    found = []
+    for number in days:
+        if burn is None:
+            found.append(Suggestion(number, None, None))
+            continue
+        expected, at_most = used_within(burn, number, ledger.clock(), ledger.timezone)
+        found.append(Suggestion(number, _missing(expected, pool), _missing(at_most, pool)))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """When a pool will be empty as it is, and with more in it; as of the beginning of this hour."""
+
+    as_of: datetime
+    before: Emptying
+    after: Emptying
+
+
+def lasting_with(ledger: Ledger, provider_id: str, amount: Decimal) -> Lasting | None:
+    """Compare a pool as it is with one that holds `amount` yuan more; None without enough history."""
+    pool, burn = _burning(ledger, provider_id)
     if burn is None:
-        return Suggestion(days, None, None)
-    expected, at_most = used_within(burn, days, ledger.clock(), ledger.timezone)
-    return Suggestion(days, _missing(expected, pool), _missing(at_most, pool))
+        return None
+    available, now, zone = pool.available_balance, ledger.clock(), ledger.timezone
+    before, after = (emptying(burn, balance, now, zone) for balance in (available, available + amount))
+    return Lasting(this_hour(now), before, after)
 
 
-def empty_with(ledger: Ledger, provider_id: str, amount: Decimal) -> tuple[Emptying, Emptying]:
-    """Return when a pool will be empty as it is, and with `amount` yuan more in it."""
+def _burning(ledger: Ledger, provider_id: str) -> tuple[PoolView, Burn | None]:
+    now = ledger.clock()
     with reading(ledger.database) as session:
         pool = pool_in(session, ledger, provider_id)
-        burn = _burn(session, ledger, provider_id)
-    available, now, zone = pool.available_balance, ledger.clock(), ledger.timezone
-    return emptying(burn, available, now, zone), emptying(burn, available + amount, now, zone)
+        found = histories(session, ledger.timezone, now, provider_id).get(provider_id)
+    return pool, None if found is None else burn_of(found)
 
 
 def _missing(used: Decimal, pool: PoolView) -> Decimal:
     return max(Decimal(0), (used - pool.available_balance).to_integral_value(ROUND_CEILING))
-
-
-def _burn(session: Session, ledger: Ledger, provider_id: str) -> Burn | None:
-    now = ledger.clock()
-    found = histories(session, ledger.timezone, now, provider_id).get(provider_id)
-    return None if found is None else burn_of(found)
 
 
 def _outlooks(session: Session, ledger: Ledger, pools: tuple[PoolView, ...]) -> tuple[PoolOutlook, ...]:
