@@ -21,7 +21,7 @@ from sqlmodel import Session
 
 from billing_console.clock import day_of, start_of
 from billing_console.money import NANO
-from db.schema import DailyCostStat
+from db.schema import DailyCostStat, Provider
 from db.statements import table_of
 
 WINDOW = 28
@@ -74,21 +74,23 @@ class Emptying:
 
 
 def histories(session: Session, zone: ZoneInfo, now: datetime, provider_id: str | None = None) -> dict[str, History]:
-    """Return the history of every provider that was ever used, or of one, as it is `now`."""
+    """Return the history of every provider that was used before today, or of one, as it is `now`."""
     today = day_of(now, zone)
-    column = table_of(DailyCostStat).c
-    firsts = select(column.provider_id, func.min(column.stat_date)).group_by(column.provider_id)
-    days = select(column.provider_id, column.stat_date, func.sum(column.total_cost)).where(
-        column.stat_date >= today - timedelta(days=WINDOW), column.stat_date < today
-    )
-    days = days.group_by(column.provider_id, column.stat_date)
+    since = today - timedelta(days=WINDOW)
+    stat, provider = table_of(DailyCostStat).c, table_of(Provider).c
+    # Whether there is anything older is found on the oldest days, which is sooner than the first day of each.
+    older = select(stat.stat_date).where(stat.provider_id == provider.provider_id, stat.stat_date < since).exists()
+    known_before = select(provider.provider_id).where(older)
+    days = select(stat.provider_id, stat.stat_date, func.sum(stat.total_cost))
+    days = days.where(stat.stat_date >= since, stat.stat_date < today).group_by(stat.provider_id, stat.stat_date)
     if provider_id is not None:
-        firsts, days = (query.where(column.provider_id == provider_id) for query in (firsts, days))
-    answer = session.connection().execute(firsts)
-    costs: dict[str, dict[date, Decimal]] = {provider: {first: Decimal(0)} for provider, first in answer}
-    for provider, day, cost in session.connection().execute(days):
-        costs[provider][day] = cost
-    return {provider: history_of(by_day, today) for provider, by_day in costs.items()}
+        known_before = known_before.where(provider.provider_id == provider_id)
+        days = days.where(stat.provider_id == provider_id)
+    connection = session.connection()
+    costs: dict[str, dict[date, Decimal]] = {one: {since: Decimal(0)} for one in connection.scalars(known_before)}
+    for one, day, cost in connection.execute(days):
+        costs.setdefault(one, {})[day] = cost
+    return {one: history_of(by_day, today) for one, by_day in costs.items()}
 
 
 def history_of(costs: Mapping[date, Decimal], today: date) -> History:
