@@ -91,6 +91,7 @@ class BillingConsoleApp(LedgerConsole):
         self._leaving = leaving
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self.log_file = log_file
+        self._look: Callable[[Any], None] | None = None
         self.register_theme(HIGH_CONTRAST)
         self.use_theme(options.theme)
         self.set_keymap(keymap(options.keys, type(self)) if options.keys else {})
@@ -102,7 +103,6 @@ class BillingConsoleApp(LedgerConsole):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Add to Textual's filters the one that draws with ASCII alone, if that was asked for."""
         return [*super().get_line_filters(), *self._ascii]
-        self._look: Callable[[Any], None] | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out title, problems, alerts, tabs and keys; the panes come when their tab is first shown."""

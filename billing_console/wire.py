@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
+    from billing_console.services.outlook import PoolOutlook
     from billing_console.services.pools import PoolView
     from billing_console.services.prices import PricesAdded, PriceView
     from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
@@ -168,9 +169,26 @@ POOL: Fields[PoolView] = {
     "isLowBalance": lambda pool: pool.is_low_balance,
     "status": lambda pool: pool.status,
     "lowThreshold": lambda pool: _percent(pool.low_threshold),
+    "lowAmount": lambda pool: pool.low_amount,
+    "lowDays": lambda pool: pool.low_days,
     "lastRechargeDate": lambda pool: pool.last_recharge_at,
     "lastCheckDate": lambda pool: pool.last_check_at,
 }
+
+
+def _of_pool(value: Callable[[PoolView], object]) -> Callable[[PoolOutlook], object]:
+    return lambda outlook: value(outlook.pool)
+
+
+OUTLOOK: Fields[PoolOutlook] = {
+    **{name: _of_pool(value) for name, value in POOL.items()},
+    "historyDays": lambda outlook: outlook.history_days,
+    "burnPerDay": lambda outlook: outlook.burn_per_day,
+    "emptyAt": lambda outlook: outlook.empty.at,
+    "emptyAtEarliest": lambda outlook: outlook.empty.earliest,
+    "emptyAtLatest": lambda outlook: outlook.empty.latest,
+}
+"""A pool and where it is heading: what is not known, or more than a year away, is null."""
 
 RECHARGE: Fields[RechargeView] = {
     "id": lambda entry: entry.id,

@@ -25,7 +25,7 @@ from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.limits import set_limit
 from billing_console.services.models import set_model_enabled
 from billing_console.services.operators import add_operator, list_operators, remove_operator
-from billing_console.services.pools import get_pool, list_pools, open_pool, set_threshold
+from billing_console.services.pools import get_pool, list_pools, open_pool, set_thresholds
 from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import preview_recharge, recharge, reverse_recharge
 from billing_console.services.reconcile import reconcile
@@ -59,7 +59,7 @@ WRITES: dict[Action, tuple[Role, Write]] = {
     Action.SETTLE: (Role.OPERATOR, settle),
     Action.REPRICE: (Role.OPERATOR, reprice),
     Action.PRICE: (Role.ADMIN, price),
-    Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_threshold(ledger, "openai", Decimal(20))),
+    Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_thresholds(ledger, "openai", {"percent": Decimal(20)})),
     Action.LIMIT: (Role.ADMIN, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(1000))),
     Action.BUDGET: (Role.ADMIN, lambda ledger: set_budget(ledger, "openai", Decimal(1000))),
     Action.OPERATOR_ADD: (Role.ADMIN, lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
@@ -375,7 +375,7 @@ def test_a_viewer_reads_and_every_writing_command_is_77(run: Commands, sqlite_le
         "pools add new",
         "pools recharge openai 5 --reference r --yes",
         "pools reverse 1 --reason r --yes",
-        "pools threshold openai 20",
+        "pools threshold openai --percent 20",
         "quotas grant alice 5 --reference r --yes",
         "quotas revoke alice 5 --reference r --yes",
         "models disable openai gpt-4o --reason r",

@@ -135,7 +135,7 @@ def apply_check(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolChe
     pool.last_check_at = now
     session.flush()
     name = seen.pool.provider_name
-    view = pool_view(ledger, pool, name, unsettled(session, pool.provider_id))
+    view = pool_view(session, ledger, pool, name, unsettled(session, pool.provider_id))
     return PoolCheck(pool=view, alert=None if alert is None else alert_view(alert, name), change=seen.change)
 
 
@@ -151,7 +151,7 @@ def _described(wanted: tuple[AlertType, AlertLevel], pool: PoolView) -> dict[str
 def _look(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolCheck:
     """Say how a pool stands and what a check would change."""
     name = session.exec(select(Provider.name).where(Provider.provider_id == pool.provider_id)).one()
-    view = pool_view(ledger, pool, name, unsettled(session, pool.provider_id))
+    view = pool_view(session, ledger, pool, name, unsettled(session, pool.provider_id))
     alert = open_alert(session, pool.provider_id)
     wanted = ALERT_FOR.get(view.status) if view.status else None
     if wanted is None:

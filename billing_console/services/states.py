@@ -7,16 +7,15 @@ The audit log vouches for each decision, so the newest row about a thing must ag
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from sqlalchemy import select
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
-from billing_console.money import plain
 from billing_console.services import budgets, limits, models, roles
 from billing_console.services.audit import State
-from db.schema import Budget, LedgerInfo, Limit, Model, Operator, ResourcePool
-from db.statements import table_of
+from billing_console.services.pools import THRESHOLDS, threshold_states
+from db.schema import Budget, LedgerInfo, Limit, Model, Operator
 
 
 def _operators(session: Session) -> dict[str, State]:
@@ -37,12 +36,6 @@ def _ledger_info(session: Session) -> dict[str, State]:
     return {name: rows[name] for name in ("business_timezone", "currency") if name in rows}
 
 
-def _thresholds(session: Session) -> dict[str, State]:
-    column = table_of(ResourcePool).c
-    query = select(column.provider_id, column.low_threshold).where(column.low_threshold.is_not(None))
-    return {provider: plain(percent) for provider, percent in session.connection().execute(query)}
-
-
 def _models(session: Session) -> dict[str, State]:
     disabled = select_model(Model).where(col(Model.disabled_at).is_not(None))
     return {f"{row.provider_id} {row.model_id}": models.state_of(row) for row in session.exec(disabled)}
@@ -53,8 +46,8 @@ READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "operators": _operators,
     "limits": _limits,
     "budgets": _budgets,
-    "thresholds": _thresholds,
     "models": _models,
+    **{decision: partial(threshold_states, kind=kind) for kind, (_c, _n, decision) in THRESHOLDS.items()},
 }
 
 

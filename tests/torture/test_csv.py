@@ -65,7 +65,7 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "usage list": (wire.USAGE, ("--limit", "5000")),
     "usage export": (wire.USAGE, ("-",)),
     "costs": (wire.COST, ("--from", "2026-03-01", "--to", "2026-03-31")),
-    "pools list": (wire.POOL, ("--all",)),
+    "pools list": (wire.OUTLOOK, ("--all",)),
     "pools history": (wire.RECHARGE, ("--limit", "5000")),
     "alerts list": (wire.ALERT, ("--limit", "5000")),
     "quotas list": (wire.QUOTA, ()),
