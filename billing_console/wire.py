@@ -254,8 +254,17 @@ GRANT: Fields[GrantView] = {
 
 
 def quota_details(details: QuotaDetails) -> dict[str, object]:
-    """Return a quota with its grants and the user's newest calls."""
+    """Return a quota with what it is used for a day, its grants and the user's newest calls."""
+    use, days_left = details.use, details.use.days_left(details.quota.remaining_amount)
     return record(QUOTA, details.quota) | {
+        "costPerDay": use.per_day,
+        "daysLeft": None if days_left is None else number(round(days_left, 1)),
+        "costToday": use.unusual.today,
+        "isUnusual": use.unusual.is_unusual if use.unusual.has_history else None,
+        "usualCost": use.unusual.median,
+        "usualFactor": number(use.unusual.factor),
+        "usualDays": use.unusual.days,
+        "unusualAbove": use.unusual.threshold,
         "grants": [record(GRANT, grant) for grant in details.grants],
         "recent": [record(USAGE, row) for row in details.recent],
     }

@@ -34,6 +34,7 @@ from billing_console.services.quota_booking import (
     require_allowed,
     wanted_grant,
 )
+from billing_console.services.quota_use import UserUse, use_of
 from billing_console.services.session import reading
 from billing_console.services.usage import UsageRow, recent_usage
 from billing_console.text import storable
@@ -89,9 +90,10 @@ class QuotaPage:
 
 @dataclass(frozen=True, slots=True)
 class QuotaDetails:
-    """A user's quota, its grants newest first, and the newest calls."""
+    """A user's quota, what it is used for a day, its grants newest first, and the newest calls."""
 
     quota: QuotaView
+    use: UserUse
     grants: tuple[GrantView, ...]
     recent: tuple[UsageRow, ...]
 
@@ -171,6 +173,7 @@ def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
         query = grants_with_approver().where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id).desc())
         return QuotaDetails(
             quota=quota_view(ledger, quota),
+            use=use_of(session, ledger, user_id),
             grants=tuple(grant_view(*row, replayed=False) for row in session.exec(query)),
             recent=recent_usage(session, user_id, RECENT),
         )
