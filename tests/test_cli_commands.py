@@ -112,7 +112,11 @@ def test_quota_is_granted_shown_and_taken_back(run: Commands, sqlite_ledger: Led
     listed = run("quotas", "list", "--format", "json").json
     assert [(quota["userId"], quota["remainingAmount"]) for quota in listed] == [("alice", "5.00"), ("bob", None)]
     assert [quota["userId"] for quota in run("quotas", "list", "--granted", "--format", "json").json] == ["alice"]
-    assert [quota["userId"] for quota in run("quotas", "list", "--user", "BO", "--format", "json").json] == ["bob"]
+    for option in ("--user", "--search"):
+        assert [quota["userId"] for quota in run("quotas", "list", option, "BO", "--format", "json").json] == ["bob"]
+    assert run("quotas", "list", "--exhausted", "--format", "json").json == []
+    by_use = run("quotas", "list", "--sort", "used", "--limit", "1", "--format", "json").json
+    assert [quota["userId"] for quota in by_use] == ["alice"]
     shown = run("quotas", "show", "alice").out
     assert "T-7" in shown
     assert "¥12.50" in shown

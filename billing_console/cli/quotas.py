@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,19 +44,35 @@ COLUMNS: tuple[Column[QuotaView], ...] = (
 )
 
 
-@app.command("list", help=N_("List users: the least remaining first, those without a quota last."))
+class Sort(StrEnum):
+    """What `quotas list` can be sorted by."""
+
+    REMAINING = "remaining"
+    USED = "used"
+
+
+@app.command("list", help=N_("List users: exhausted ones and the least remaining first, those without a quota last."))
 def list_all(
     context: typer.Context,
-    user: Annotated[str, typer.Option("--user", metavar="TEXT", help=N_("Only users whose id contains this."))] = "",
+    search: Annotated[
+        str, typer.Option("--search", "--user", metavar="TEXT", help=N_("Only users whose id contains this."))
+    ] = "",
     granted: Annotated[bool, typer.Option("--granted", help=N_("Only users who have a quota."))] = False,
+    exhausted: Annotated[bool, typer.Option("--exhausted", help=N_("Only users whose next call is refused."))] = False,
+    sort: Annotated[
+        Sort, typer.Option("--sort", help=N_("The least remaining first, or the most used first."))
+    ] = Sort.REMAINING,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help=N_("At most so many."))] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List quotas."""
-    from billing_console.services.quotas import list_quotas
+    from billing_console.services.quotas import QuotaOrder, QuotaSort, list_quotas
 
+    order = QuotaOrder(QuotaSort(sort), descending=sort is Sort.USED)
     with opened(context) as ledger:
-        rows = list_quotas(ledger, search=user, only_with_quota=granted, limit=limit)
+        rows = list_quotas(
+            ledger, search=search, only_with_quota=granted, only_blocked=exhausted, order=order, limit=limit
+        )
         write_list(rows, wire.QUOTA, COLUMNS, form, ledger)
 
 
@@ -73,6 +90,7 @@ def _facts(details: QuotaDetails, ledger: Ledger) -> Iterable[tuple[str, object]
     from billing_console.cli.table import spell
 
     yield from ((_(column.title), column.value(details.quota)) for column in COLUMNS)
+    yield from _use(details, ledger)
     for grant in details.grants:
         amount = shown_exact(grant.amount, symbol=ledger.symbol)
         yield _("Grant %(id)d") % {"id": grant.id}, f"{spell(grant.created_at, ledger)} {amount} {grant.reference}"
@@ -80,6 +98,20 @@ def _facts(details: QuotaDetails, ledger: Ledger) -> Iterable[tuple[str, object]
         cost = _("unpriced") if row.unpriced else shown_exact(row.cost_amount, symbol=ledger.symbol)
         words = f"{spell(row.created_at, ledger)} {row.provider_id} {row.model_id} {cost} {row.error_message or ''}"
         yield _("Call %(id)d") % {"id": row.id}, words
+
+
+def _use(details: QuotaDetails, ledger: Ledger) -> Iterable[tuple[str, object]]:
+    use, left = details.use, details.use.days_left(details.quota.remaining_amount)
+    seen = use.unusual
+    yield _("Use a day"), _("%(amount)s (last 7 days)") % {"amount": shown_exact(use.per_day, symbol=ledger.symbol)}
+    if left is not None:
+        yield _("Lasts"), _("%(days)s d") % {"days": f"{left:.1f}"}
+    word = _("unusual") if seen.is_unusual else _("usual")
+    if not seen.has_history:
+        word = _("not enough history to compare")
+    yield _("Today"), f"{shown_exact(seen.today, symbol=ledger.symbol)} ({word})"
+    if seen.has_history:
+        yield _("Unusual above"), shown_exact(seen.threshold, symbol=ledger.symbol)
 
 
 @app.command("grant", help=N_("Let a user, known or new, spend more."))

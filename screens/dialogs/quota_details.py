@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from billing_console import money
-from billing_console.i18n import _
+from billing_console.i18n import _, ngettext
 from billing_console.text import one_line
 from screens import words
 from screens.dialogs.details import DetailsDialog, facts, grid
+from screens.quota_table import spelled_days
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -49,6 +50,7 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
     def parts(self, answer: QuotaDetails) -> Iterator[Content]:
         """Show the amounts, then grants, then calls."""
         yield facts(self._facts(answer.quota), room=self.room)
+        yield facts(self._use(answer), room=self.room)
         yield self._grants(answer)
         yield self._calls(answer)
 
@@ -69,6 +71,27 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
             return f"{words.MARKS[words.BAD]} {why}"
         why = _("let through") if quota.has_quota else _("let through, no quota limits this user")
         return f"{words.MARKS[words.GOOD]} {why}"
+
+    def _use(self, answer: QuotaDetails) -> Iterator[tuple[str, str]]:
+        """Say how long it lasts, and with which numbers today is called unusual or not."""
+        use, left = answer.use, answer.use.days_left(answer.quota.remaining_amount)
+        yield _("Use a day"), _("%(amount)s (last 7 days)") % {"amount": self._exact(use.per_day)}
+        if left is not None:
+            yield _("Lasts"), spelled_days(left)
+        seen = use.unusual
+        mark, word = (
+            (words.MARKS[words.WARN], _("unusual")) if seen.is_unusual else (words.MARKS[words.GOOD], _("usual"))
+        )
+        if not seen.has_history:
+            mark, word = words.MARKS[words.DIM], _("not enough history to compare")
+        yield _("Today"), f"{self._exact(seen.today)}  {mark} {word}"
+        days = ngettext("%(count)d day with use of the last 28", "%(count)d days with use of the last 28", seen.days)
+        yield _("Compared with"), days % {"count": seen.days}
+        if seen.has_history:
+            spread = _("%(median)s, half of the days within ×÷ %(factor)s")
+            yield _("Usual day"), spread % {"median": self._exact(seen.median), "factor": f"{seen.factor:f}"}
+            above = _("%(amount)s (modified z-score 3.5 of the logarithm; at least twice the median, and 1)")
+            yield _("Unusual above"), above % {"amount": self._exact(seen.threshold)}
 
     def _grants(self, answer: QuotaDetails) -> Content:
         rows = [
