@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
+    from billing_console.services.periodic_quotas import PeriodicView
     from billing_console.services.pools import PoolView
     from billing_console.services.prices import PricesAdded, PriceView
     from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
@@ -250,6 +251,16 @@ GRANT: Fields[GrantView] = {
     "operator": lambda grant: grant.operator,
     "approvedBy": lambda grant: grant.approved_by,
     "createdAt": lambda grant: grant.created_at,
+    "expiresAt": lambda grant: grant.expires_at,
+    "expiresId": lambda grant: grant.expires_id,
+}
+
+PERIODIC: Fields[PeriodicView] = {
+    "userId": lambda periodic: periodic.user_id,
+    "period": lambda periodic: periodic.period,
+    "amount": lambda periodic: periodic.amount,
+    "operator": lambda periodic: periodic.operator,
+    "createdAt": lambda periodic: periodic.created_at,
 }
 
 
@@ -265,7 +276,10 @@ def quota_details(details: QuotaDetails) -> dict[str, object]:
         "usualFactor": number(use.unusual.factor),
         "usualDays": use.unusual.days,
         "unusualAbove": use.unusual.threshold,
-        "grants": [record(GRANT, grant) for grant in details.grants],
+        "periodic": None if details.periodic is None else record(PERIODIC, details.periodic),
+        "grants": [
+            record(GRANT, grant) | {"leftAmount": details.left.get(grant.id, Decimal(0))} for grant in details.grants
+        ],
         "recent": [record(USAGE, row) for row in details.recent],
     }
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlmodel import Session, col, select
 
-from billing_console.errors import Conflict, Refused
+from billing_console.clock import iso
+from billing_console.errors import Conflict, InvalidInput, Refused
 from billing_console.i18n import _
 from billing_console.money import LEDGER_LIMIT, plain, shown_exact
 from billing_console.services.approvals import APPROVER, Wanted, with_approver
@@ -21,6 +22,15 @@ from billing_console.text import clean, storable
 from db.schema import QuotaGrant, UserQuota
 from db.statements import insert, row_of
 from db.values import ApprovalKind
+
+ZERO = Decimal(0)
+EXPIRES = "expires "
+"""How the note of a request begins for a grant that expires; an instant follows."""
+
+TIMER_KEYS = ("period:", "expiry:")
+"""How the keys of rows begin that the timer writes."""
+
+Content = tuple[str, Decimal, str, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,10 @@ class QuotaView:
 
 @dataclass(frozen=True, slots=True)
 class GrantView:
-    """A grant, or what was taken back (negative); amounts in yuan. `replayed` tells that it had been done before."""
+    """A grant, or what was taken back (negative); amounts in yuan. `replayed` tells that it had been done before.
+
+    `expires_id` names the grant whose rest a negative one took back when it expired.
+    """
 
     id: int
     user_id: str
@@ -54,6 +67,8 @@ class GrantView:
     operator: str
     approved_by: str | None
     created_at: datetime
+    expires_at: datetime | None
+    expires_id: int | None
     replayed: bool
 
 
@@ -66,16 +81,51 @@ class QuotaChange(BalanceChange):
     is_blocked: bool
 
 
-def wanted_grant(user_id: str, amount: Decimal, reference: str, key: str | None) -> Wanted:
-    """Return what is to be booked, its texts as the ledger can hold them; without a key it gets a new one."""
+def wanted_grant(
+    user_id: str, amount: Decimal, reference: str, key: str | None, expires_at: datetime | None = None
+) -> Wanted:
+    """Return what is to be booked, its texts as the ledger can hold them; without a key it gets a new one.
+
+    The note of a request for a grant that expires says when, for the person who approves it to read.
+    """
     return Wanted(
         kind=ApprovalKind.GRANT,
         subject=storable(user_id, "userId"),
         amount=amount,
         reference=storable(reference, "reference"),
-        note="",
-        idempotency_key=new_key() if key is None else storable(key, "key"),
+        note="" if expires_at is None else EXPIRES + iso(expires_at),
+        idempotency_key=new_key() if key is None else checked_key(key),
     )
+
+
+def expiry_of(wanted: Wanted) -> datetime | None:
+    """Return when a wanted grant expires, None for never."""
+    return datetime.fromisoformat(wanted.note.removeprefix(EXPIRES)) if wanted.note else None
+
+
+def require_future(ledger: Ledger, wanted: Wanted) -> None:
+    """Refuse a grant that would expire before it is booked."""
+    expires_at = expiry_of(wanted)
+    if expires_at is not None and expires_at <= ledger.clock():
+        raise InvalidInput(
+            _("The grant would have expired already (%(at)s).") % {"at": iso(expires_at)}, field="expires"
+        )
+
+
+def checked_key(key: str, *, limit: int = 200) -> str:
+    """Return an idempotency key as the ledger can hold it; refuse those that the timer makes."""
+    key = storable(key, "key", limit=limit)
+    if key.startswith(TIMER_KEYS):
+        raise InvalidInput(
+            _("Keys that begin with %(start)s are those of the timer.") % {"start": " / ".join(TIMER_KEYS)}, field="key"
+        )
+    return key
+
+
+def frozen(ledger: Ledger) -> Ledger:
+    """Return the ledger at this one instant: what is due by then is booked before a row that is written then."""
+    now = ledger.clock()
+    return replace(ledger, clock=lambda: now)
 
 
 def known_grant(session: Session, wanted: Wanted) -> GrantView | None:
@@ -85,7 +135,7 @@ def known_grant(session: Session, wanted: Wanted) -> GrantView | None:
     if earlier is None:
         return None
     grant, approver = earlier
-    return _replay(grant, approver, (wanted.subject, wanted.amount, wanted.reference))
+    return _replay(grant, approver, (wanted.subject, wanted.amount, wanted.reference, expiry_of(wanted)))
 
 
 def grants_with_approver() -> Any:
@@ -113,23 +163,39 @@ def book(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota, wante
 
 def write(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota, wanted: Wanted, operator: str) -> GrantView:
     """Write the grant and its effect on the locked quota together; the caller notes it."""
-    quota.granted_amount = (quota.granted_amount or Decimal(0)) + wanted.amount
-    quota.updated_at = ledger.clock()
-    grant = QuotaGrant(
-        user_id=wanted.subject,
+    grant = add_row(
+        session,
+        ledger,
+        trail,
+        quota,
         amount=wanted.amount,
         reference=wanted.reference,
         idempotency_key=wanted.idempotency_key,
+        operator=operator,
+        expires_at=expiry_of(wanted),
+        used_before=quota.used_amount,
+    )
+    return grant_view(grant, None if operator == ledger.operator else ledger.operator, replayed=False)
+
+
+def add_row(
+    session: Session, ledger: Ledger, trail: Trail, quota: UserQuota, *, amount: Decimal, **columns: Any
+) -> QuotaGrant:
+    """Write a row of any kind and its effect on the locked quota together; `columns` are the rest of the row."""
+    quota.granted_amount = (quota.granted_amount or Decimal(0)) + amount
+    quota.updated_at = ledger.clock()
+    grant = QuotaGrant(
+        user_id=quota.user_id,
+        amount=amount,
         granted_after=quota.granted_amount,
         remaining_after=remaining_of(quota),
-        operator=operator,
         created_at=quota.updated_at,
-        used_before=quota.used_amount,
+        **columns,
     )
     session.add(grant)
     session.flush()
     trail.fact("quota_grants", row_of(grant))
-    return grant_view(grant, None if operator == ledger.operator else ledger.operator, replayed=False)
+    return grant
 
 
 def lock_quota(session: Session, ledger: Ledger, user_id: str) -> UserQuota:
@@ -146,42 +212,45 @@ def new_quota(ledger: Ledger, user_id: str) -> UserQuota:
     return UserQuota(user_id=user_id, used_amount=Decimal(0), created_at=now, updated_at=now)
 
 
-def remaining_of(quota: UserQuota) -> Decimal:
-    """Return what is left, in yuan; less than nothing for who used something without a quota."""
-    return (quota.granted_amount or Decimal(0)) - quota.used_amount
+def remaining_of(quota: UserQuota, due: Decimal = ZERO) -> Decimal:
+    """Return what is left, in yuan, with what is due and not booked; less than nothing after use without a quota."""
+    return (quota.granted_amount or ZERO) + due - quota.used_amount
 
 
-def require_allowed(ledger: Ledger, quota: UserQuota, signed: Decimal) -> None:
+def require_allowed(ledger: Ledger, quota: UserQuota, signed: Decimal, due: Decimal = ZERO) -> None:
     """Refuse a grant beyond what the ledger can hold, and to take back (negative) more than is left."""
-    granted = (quota.granted_amount or Decimal(0)) + signed
+    granted = (quota.granted_amount or ZERO) + due + signed
     if granted > LEDGER_LIMIT:
         raise Refused(_("A quota cannot be more than %(limit)s in all.") % {"limit": plain(LEDGER_LIMIT)})
-    if signed < 0 and remaining_of(quota) + signed < 0:
+    remaining = remaining_of(quota, due)
+    if signed < 0 and remaining + signed < 0:
         raise Refused(
             _("%(user)s has only %(remaining)s left; %(amount)s cannot be taken back.")
             % {
                 "user": clean(quota.user_id),
-                "remaining": shown_exact(remaining_of(quota), symbol=ledger.symbol),
+                "remaining": shown_exact(remaining, symbol=ledger.symbol),
                 "amount": shown_exact(-signed, symbol=ledger.symbol),
             }
         )
 
 
-def change_of(ledger: Ledger, quota: UserQuota, signed: Decimal, *, needs_approval: bool) -> QuotaChange:
+def change_of(
+    ledger: Ledger, quota: UserQuota, signed: Decimal, due: Decimal = ZERO, *, needs_approval: bool
+) -> QuotaChange:
     """Return what a grant, or taking back (negative), changes."""
-    before = remaining_of(quota)
+    before = remaining_of(quota, due)
     return QuotaChange(
         before=before,
         after=before + signed,
         had_quota=quota.granted_amount is not None,
-        was_blocked=quota_view(ledger, quota).is_blocked,
+        was_blocked=quota_view(ledger, quota, due).is_blocked,
         is_blocked=before + signed <= 0,
         needs_approval=needs_approval,
     )
 
 
-def _replay(earlier: QuotaGrant, approved_by: str | None, content: tuple[str, Decimal, str]) -> GrantView:
-    stored = (earlier.user_id, earlier.amount, earlier.reference)
+def _replay(earlier: QuotaGrant, approved_by: str | None, content: Content) -> GrantView:
+    stored = (earlier.user_id, earlier.amount, earlier.reference, earlier.expires_at)
     if stored != content:
         raise Conflict(
             _("The key %(key)s already stands for another grant: %(stored)s. This one is: %(asked)s.")
@@ -191,22 +260,26 @@ def _replay(earlier: QuotaGrant, approved_by: str | None, content: tuple[str, De
     return grant_view(earlier, approved_by, replayed=True)
 
 
-def _content(user_id: str, amount: Decimal, reference: str) -> str:
-    return _("%(user)s, %(amount)s, reference “%(reference)s”") % {
+def _content(user_id: str, amount: Decimal, reference: str, expires_at: datetime | None) -> str:
+    words = _("%(user)s, %(amount)s, reference “%(reference)s”")
+    if expires_at is not None:
+        words = _("%(user)s, %(amount)s, reference “%(reference)s”, expires %(expires)s")
+    return words % {
         "user": clean(user_id),
         "amount": plain(amount),
         "reference": clean(reference),
+        "expires": expires_at and iso(expires_at),
     }
 
 
-def quota_view(ledger: Ledger, quota: UserQuota) -> QuotaView:
-    """Copy a quota into the frozen form that leaves the services."""
+def quota_view(ledger: Ledger, quota: UserQuota, due: Decimal = ZERO) -> QuotaView:
+    """Copy a quota into the frozen form that leaves the services, with what is due and not booked."""
     has_quota = quota.granted_amount is not None
-    remaining = remaining_of(quota) if has_quota else None
+    remaining = remaining_of(quota, due) if has_quota else None
     return QuotaView(
         user_id=quota.user_id,
         has_quota=has_quota,
-        granted_amount=quota.granted_amount,
+        granted_amount=None if quota.granted_amount is None else quota.granted_amount + due,
         used_amount=quota.used_amount,
         remaining_amount=remaining,
         is_blocked=ledger.require_quota if remaining is None else remaining <= 0,
@@ -230,5 +303,7 @@ def grant_view(grant: QuotaGrant, approved_by: str | None, *, replayed: bool) ->
         operator=grant.operator,
         approved_by=approved_by,
         created_at=grant.created_at,
+        expires_at=grant.expires_at,
+        expires_id=grant.expires_id,
         replayed=replayed,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 
@@ -23,13 +24,17 @@ from billing_console.services.quota_booking import (
     GrantView,
     QuotaChange,
     change_of,
+    checked_key,
+    frozen,
     known_grant,
     lock_quota,
     new_quota,
     require_allowed,
+    require_future,
     wanted_grant,
     write,
 )
+from billing_console.services.quota_due import book_due, due_amount
 from billing_console.services.recharges import new_key
 from billing_console.text import storable
 from db.schema import UserQuota
@@ -67,25 +72,32 @@ def preview_bulk(ledger: Ledger, user_ids: Sequence[str], amount: Decimal) -> Bu
         changes = []
         for user in users:
             quota = session.get(UserQuota, user) or new_quota(ledger, user)
-            require_allowed(ledger, quota, amount)
-            changes.append((user, change_of(ledger, quota, amount, needs_approval=waits)))
+            due = due_amount(session, ledger, quota)
+            require_allowed(ledger, quota, amount, due)
+            changes.append((user, change_of(ledger, quota, amount, due, needs_approval=waits)))
         return BulkChange(tuple(changes), total, waits)
 
     return consider(ledger, Action.GRANT, _target(users), look)
 
 
 def grant_each(
-    ledger: Ledger, user_ids: Sequence[str], amount: Decimal, *, reference: str, key: str | None = None
+    ledger: Ledger,
+    user_ids: Sequence[str],
+    amount: Decimal,
+    *,
+    reference: str,
+    key: str | None = None,
+    expires_at: datetime | None = None,
 ) -> BulkGrant:
-    """Let each of these users spend `amount` yuan more, in one transaction: where one grant is refused, so are all.
+    """Let each of these users spend `amount` yuan more, until `expires_at` if given: all in one transaction, or none.
 
     It is one operation: limits hold for its sum, and where that is above `approval_above` each grant becomes a request.
     Every user has a key of their own, derived from `key`: to repeat it grants nothing twice. Raises InvalidInput for no
     users or too many and for an amount that is not positive, Refused beyond a limit.
     """
     check_amount(amount)
-    key = new_key() if key is None else storable(key, "key", limit=150)
-    wishes = [wanted_grant(user, amount, reference, key_for(key, user)) for user in _users(user_ids)]
+    key = new_key() if key is None else checked_key(key, limit=150)
+    wishes = [wanted_grant(user, amount, reference, key_for(key, user), expires_at) for user in _users(user_ids)]
 
     def work(session: Session, trail: Trail) -> BulkGrant:
         # Under the locks: who holds one now may be booking the same key.
@@ -95,12 +107,16 @@ def grant_each(
         total = exact_sum([wanted.amount for wanted in new])
         waits = limits.needs_approval(session, total)
         if new:
+            require_future(ledger, new[0])
             limits.enforce(session, ledger, total)
+        now = frozen(ledger)
         for wanted in new:
             quota = quotas[wanted.subject]
+            if not waits:
+                book_due(session, now, trail, quota)
             require_allowed(ledger, quota, amount)
             done = ask if waits else partial(write, quota=quota, operator=ledger.operator)
-            known[wanted.subject] = done(session, ledger, trail, wanted=wanted)
+            known[wanted.subject] = done(session, now, trail, wanted=wanted)
         results = [result for result in known.values() if result is not None]
         if new:
             _note(trail, ledger, new, results)

@@ -1,4 +1,4 @@
-"""What people decided and can decide again: operators, limits, thresholds, disabled models;
+"""What people decided and can decide again: operators, limits, thresholds, disabled models, periodic quotas;
 and its currency and time zone, once.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
@@ -13,9 +13,9 @@ from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
 from billing_console.money import plain
-from billing_console.services import limits, models, roles
+from billing_console.services import limits, models, periodic_quotas, roles
 from billing_console.services.audit import State
-from db.schema import LedgerInfo, Limit, Model, Operator, ResourcePool
+from db.schema import LedgerInfo, Limit, Model, Operator, PeriodicQuota, ResourcePool
 from db.statements import table_of
 
 
@@ -44,12 +44,17 @@ def _models(session: Session) -> dict[str, State]:
     return {f"{row.provider_id} {row.model_id}": models.state_of(row) for row in session.exec(disabled)}
 
 
+def _periodic_quotas(session: Session) -> dict[str, State]:
+    return {row.user_id: periodic_quotas.state_of(row) for row in session.exec(select_model(PeriodicQuota))}
+
+
 READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "ledger_info": _ledger_info,
     "operators": _operators,
     "limits": _limits,
     "thresholds": _thresholds,
     "models": _models,
+    "periodic_quotas": _periodic_quotas,
 }
 
 
