@@ -365,6 +365,47 @@ def test_a_log_that_begins_with_an_upgrade_vouches_for_all_that_was_there(
         ledger.close()
 
 
+def back_to_0002(ledger: Ledger) -> None:
+    """Take away what revision 0003 added."""
+    for index in ("uq_quota_grants_expires", "ix_quota_grants_expiry"):
+        execute(ledger, f"DROP INDEX {index}")
+    for table, columns in {
+        "resource_pools": ("low_amount", "low_days"),
+        "balance_alerts": ("acknowledged_by", "acknowledged_at"),
+        "quota_grants": ("expires_at", "used_before", "expires_id"),
+    }.items():
+        for column in columns:
+            execute(ledger, f"ALTER TABLE {table} DROP COLUMN {column}")
+    for table in ("periodic_quotas", "budgets"):
+        execute(ledger, f"DROP TABLE {table}")
+    execute(ledger, "UPDATE alembic_version SET version_num = '0002'")
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_log_that_has_begun_goes_on_vouching_for_what_it_knew_before_an_upgrade(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    fresh = f"sqlite:///{tmp_path / 'old.db'}"
+    url = fresh if engine == "sqlite" else request.getfixturevalue("empty_postgres_url")
+    old_ledger(url)
+    upgrade(url)
+    ledger = open_ledger(url)
+    try:
+        set_threshold(ledger, "openai", Decimal(20))
+        pay(ledger, "1")
+        back_to_0002(ledger)
+        execute(ledger, "UPDATE resource_pools SET low_threshold = NULL")
+        assert upgrade(url) == ("0002", HEAD)
+        assert (log(ledger)[-1].before, log(ledger)[-1].after) == ('{"revision":"0002"}', f'{{"revision":"{HEAD}"}}')
+        # The grant of revision 0001 is as it was, and what was changed past the program is not vouched for anew.
+        (found,) = findings(ledger)
+        assert found.where == "thresholds openai"
+        set_threshold(ledger, "openai", Decimal(20))
+        assert findings(ledger) == ()
+    finally:
+        ledger.close()
+
+
 # Anchors
 
 

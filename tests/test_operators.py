@@ -265,7 +265,7 @@ def test_unknown_people_get_77_and_are_told_whom_to_ask(shared: tuple[Path, str]
         f" Ask an admin of this ledger: {ME}, tester.\n"
     )
     (entry,) = refusals(opened(url), "nobody")
-    assert (entry.uid, entry.account, entry.action, entry.target) == (NOBODY, "nobody", "ledger.open", "pools")
+    assert (entry.uid, entry.account, entry.action, entry.target) == (NOBODY, "nobody", "ledger.open", "pools list")
 
 
 def test_no_environment_variable_makes_somebody_else_of_you(
@@ -333,7 +333,7 @@ def test_a_forced_name_is_refused_and_audited_where_no_such_file_allows_it(
     assert answer.err.startswith("billing-console: The account nobody may not use --as. Root allows it")
     assert len(list_pools(ledger)) == 0
     (entry,) = refusals(ledger, "nobody")
-    assert (entry.uid, entry.action, entry.target) == (NOBODY, "ledger.open", "pools")
+    assert (entry.uid, entry.action, entry.target) == (NOBODY, "ledger.open", "pools add")
 
 
 def test_the_settings_file_is_judged_as_it_is_read_and_not_by_its_name(

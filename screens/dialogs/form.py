@@ -111,6 +111,9 @@ class FieldInput(Input):
 
     BINDINGS: ClassVar[list[BindingType]] = FIELD_KEYS
 
+    cursor_blink = reactive(False, init=False)
+    """Blinking would send bytes twice a second, over a slow line too."""
+
     async def _on_key(self, event: events.Key) -> None:
         in_turn(self, event)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from rich.segment import Segment
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import DataTable
 
 from billing_console.i18n import N_, _
@@ -188,6 +190,16 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         if not self._one_cell:
             super().refresh(*args, **kwargs)
         return self
+
+    def render_line(self, y: int) -> Strip:
+        """Join neighbours that look alike: every cell on its own costs 30 bytes a cell, on each line that is sent.
+
+        What tells cells apart is there for the mouse, which the console leaves to the terminal.
+        """
+        bare = (
+            (text, style.clear_meta_and_links() if style else style) for text, style, _control in super().render_line(y)
+        )
+        return Strip(Segment.simplify(Segment(text, style) for text, style in bare))
 
     def _visible(self, cells: tuple[Text, ...]) -> list[Text]:
         shown = {column.key for column, _width in self._layout}

@@ -217,7 +217,7 @@ def test_somebody_unknown_is_refused_everything(
     assert "second, tester" in answer.err
     ((row),) = rows
     assert (row.outcome, row.action, row.uid, row.account) == (Outcome.REFUSED, Action.OPEN, os.getuid(), ME)
-    assert row.target == line.command.split()[0]
+    assert row.target == line.command
     assert _all_but_the_log(theirs) == before
 
 
@@ -258,7 +258,12 @@ def test_an_upgrade_is_an_admins_alone(theirs: Ledger, commands: Commands) -> No
         assert [(row.outcome, row.action) for row in rows] == [(Outcome.REFUSED, Action.UPGRADE)]
     add_operator(theirs, ME, Role.ADMIN)
     assert commands("upgrade").code == 0
-    assert commands("--read-only", "upgrade").code == 77
+    for tried in ("upgrade", "init"):
+        answer, rows = _audited(theirs, lambda: commands("--read-only", tried))  # noqa: B023
+        assert answer.code == 77 and "read-only session" in _one_line(answer)
+        assert [(row.outcome, row.action, row.target, row.operator) for row in rows] == [
+            (Outcome.REFUSED, Action.OPEN, tried, ME)
+        ]
 
 
 ADMINS_ONLY: tuple[tuple[Action, Callable[[Ledger], object]], ...] = (
