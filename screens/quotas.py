@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
+    from billing_console.services.periodic_quotas import PeriodicSet
     from billing_console.services.quota_bulk import BulkGrant
     from billing_console.services.quota_use import UserUse
     from billing_console.services.quotas import GrantView, QuotaOrder, QuotaPage, QuotaView
@@ -56,10 +57,11 @@ class UserQuotaManagement(SearchPane["QuotaPage"]):
     FILTER_TITLE = N_("Filter user quotas")
     FILTER_LABEL = N_("User id contains")
     EMPTY_NEEDS = Action.GRANT
-    NEEDS: ClassVar = {"grant": Action.GRANT, "revoke": Action.REVOKE}
+    NEEDS: ClassVar = {"grant": Action.GRANT, "revoke": Action.REVOKE, "periodic": Action.PERIOD}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "grant", N_("Grant")),
         Binding("v", "revoke", N_("Take back")),
+        Binding("p", "periodic", N_("Periodic")),
         Binding("f", "only_exhausted", N_("Exhausted")),
     ]
 
@@ -229,8 +231,30 @@ class UserQuotaManagement(SearchPane["QuotaPage"]):
     def _open_form(self, *, revoke: bool) -> None:
         from screens.dialogs.grant import GrantDialog
 
-        user = self.current.user_id if self.current and self.has_class("-filled") else ""
-        self.app.push_screen(GrantDialog(user, revoke=revoke), self._done)
+        self.app.push_screen(GrantDialog(self._user_under_cursor, revoke=revoke), self._done)
+
+    @property
+    def _user_under_cursor(self) -> str:
+        return self.current.user_id if self.current and self.has_class("-filled") else ""
+
+    def action_periodic(self) -> None:
+        """Give the user under the cursor quota anew every period, or end that."""
+        from screens.dialogs.quota_period import PeriodicQuotaDialog
+
+        self.app.push_screen(PeriodicQuotaDialog(self._user_under_cursor), self._periodic_set)
+
+    def _periodic_set(self, done: PeriodicSet | None) -> None:
+        if done is None:
+            return
+        self.load(asked=True)
+        words = {
+            "given": money.shown(done.given, symbol=self.console.symbol),
+            "remaining": money.shown(done.remaining, symbol=self.console.symbol),
+        }
+        said = _("Periodic quota set: granted now %(given)s, remaining %(remaining)s") % words
+        if done.periodic is None:
+            said = _("Periodic quota ended: remaining %(remaining)s") % words
+        self.app.notify(said, markup=False)
 
     def _done(self, grant: GrantView | ApprovalView | None) -> None:
         if grant is None or said_waiting(grant, self.app):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from billing_console.services.limits import set_limit
 from billing_console.services.metering import record_usage
 from billing_console.services.quotas import QuotaView, grant_quota, list_quotas, quota_details
 from billing_console.services.settlement import settle
-from db.values import LimitName
+from db.values import LimitName, Role
 from screens.quotas import MOST
-from tests.factories import everything, spend, usage
+from tests.factories import acting, everything, spend, usage
 from tests.keyboard import Keyboard, console
 
 HOSTILE = "[/]\x1b[2J\u202e[@click=app.quit]x[/]"
@@ -308,3 +308,69 @@ async def test_a_poll_that_finds_nothing_new_computes_nothing(sqlite_ledger: Led
         event.listen(Engine, "before_cursor_execute", lambda _c, _cur, statement, *_rest: asked.append(statement))
         await keys.press("r")
         assert asked and not [statement for statement in asked if "usage_records" in statement]
+
+
+async def test_a_grant_that_expires_is_typed_after_the_reference(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "c")
+        await keys.type("5")
+        await keys.press("enter")
+        await keys.type("June")
+        await keys.press("down")
+        await keys.type("2020-01-01")
+        await keys.press("enter")
+        assert "✖ This is past." in keys.screen
+        await keys.press(*["backspace"] * 10)
+        await keys.type("2099-12-31")
+        await keys.press("enter")
+        assert "Grant ¥5.00 to alice until the end of 2099-12-31, reference “June”?" in keys.screen
+        await keys.press("y", "enter")
+        assert "until the end of 2099-12-31, ¥5.00 left" in keys.screen
+    assert quota_details(sqlite_ledger, "alice").grants[0].expires_at == datetime(2099, 12, 31, 16, tzinfo=UTC)
+
+
+async def test_marked_users_can_be_granted_for_some_days(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    stock_three(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "M", "c")
+        await keys.type("1")
+        await keys.press("enter")
+        await keys.type("June")
+        await keys.press("down", "3", "enter")
+        assert "¥3.00 in all, until" in keys.screen
+        await keys.press("y")
+    ends = {quota_details(sqlite_ledger, user).grants[0].expires_at for user in ("alice", "bob", "carol")}
+    day = sqlite_ledger.clock().astimezone(sqlite_ledger.timezone).date() + timedelta(days=4)
+    assert ends == {datetime(day.year, day.month, day.day, tzinfo=sqlite_ledger.timezone)}
+
+
+async def test_a_periodic_quota_is_set_and_ended(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "p")
+        assert "‹ every month ›" in keys.screen
+        await keys.press("right", "right", "enter", "enter")
+        assert "Give an amount for each period" in keys.screen
+        await keys.type("2.5")
+        await keys.press("enter")
+        assert "Give alice ¥2.50 every day from now on?" in keys.screen
+        assert "off → ¥2.50 every day" in keys.screen and "¥10.00 → ¥12.50" in keys.screen
+        await keys.burst("y", "y")
+        assert "granted now ¥2.50, remaining ¥12.50" in keys.said
+        await keys.press("enter")
+        assert "¥2.50 every day" in keys.line("Periodic quota")
+        await keys.press("escape", "p", "right", "enter")
+        assert "Give alice no periodic quota any more?" in keys.screen
+        await keys.press("y")
+        assert "Periodic quota ended: remaining ¥12.50" in keys.said
+    details = quota_details(sqlite_ledger, "alice")
+    assert details.periodic is None and len(details.grants) == 2
+
+
+async def test_an_operator_is_not_offered_what_only_an_admin_decides(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    acting(sqlite_ledger, "olga", Role.OPERATOR)
+    async with console(sqlite_url, size=(160, 24), name="olga") as keys:
+        await keys.press("4", "p")
+        assert "Grant" in keys.lines[-1] and "Periodic" not in keys.lines[-1] and len(keys.app.screen_stack) == 1

@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from billing_console.errors import Refused
 from billing_console.i18n import _
-from billing_console.money import check_amount, plain, shown_exact
+from billing_console.money import check_amount, exact_sum, plain, shown_exact
 from billing_console.services import limits
 from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
-from billing_console.services.changes import change
+from billing_console.services.changes import change, consider
 from billing_console.services.ledger import Ledger
-from billing_console.services.quota_booking import frozen, lock_quota, remaining_of
-from billing_console.services.quota_due import book_due
+from billing_console.services.quota_booking import frozen, lock_quota, new_quota, remaining_of
+from billing_console.services.quota_due import book_due, due_amount
+from billing_console.services.quota_periods import coming
 from billing_console.text import storable
-from db.schema import PeriodicQuota
+from db.schema import PeriodicQuota, QuotaGrant, UserQuota
 from db.values import Period
 
 
@@ -41,6 +42,38 @@ class PeriodicSet:
     periodic: PeriodicView | None
     given: Decimal
     remaining: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodicChange:
+    """What setting a periodic quota would change: the decision, and what remains in yuan, before and after."""
+
+    was: PeriodicView | None
+    before: Decimal
+    after: Decimal
+
+
+def preview_periodic(ledger: Ledger, user_id: str, period: Period | None, amount: Decimal | None) -> PeriodicChange:
+    """Return what `set_periodic` would change, by its rules, writing nothing."""
+    user_id = storable(user_id, "userId")
+    if amount is not None:
+        check_amount(amount)
+
+    def look(session: Session) -> PeriodicChange:
+        quota = session.get(UserQuota, user_id) or new_quota(ledger, user_id)
+        before = remaining_of(quota, due_amount(session, ledger, quota))
+        row = session.get(PeriodicQuota, user_id)
+        given = Decimal(0)
+        if period is not None and amount is not None and (row is None or state_of(row) != f"{period} {plain(amount)}"):
+            _require_limits(session, ledger, amount)
+            wanted = PeriodicQuota(
+                user_id=user_id, period=period.value, amount=amount, operator="", created_at=ledger.clock()
+            )
+            keys = set(session.exec(select(QuotaGrant.idempotency_key).where(QuotaGrant.user_id == user_id)))
+            given = exact_sum([grant.amount for grant in coming(wanted, keys, wanted.created_at, ledger.timezone)])
+        return PeriodicChange(periodic_view(row), before, before + given)
+
+    return consider(ledger, Action.PERIOD, user_id, look)
 
 
 def set_periodic(ledger: Ledger, user_id: str, period: Period | None, amount: Decimal | None) -> PeriodicSet:

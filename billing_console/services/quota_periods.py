@@ -48,3 +48,8 @@ def next_first_day(period: Period, first: date) -> date:
     if period is Period.MONTH:
         return (first + timedelta(days=31)).replace(day=1)
     return first + timedelta(days=7 if period is Period.WEEK else 1)
+
+
+def end_of_day(now: datetime, days: int, timezone: ZoneInfo) -> datetime:
+    """Return the end of the business day so many days after today."""
+    return start_of(day_of(now, timezone) + timedelta(days=days + 1), timezone)

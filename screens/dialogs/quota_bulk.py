@@ -10,6 +10,7 @@ from billing_console import money
 from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line
 from screens.dialogs.form import Change, Field
+from screens.dialogs.grant import expiry_field, spelled_expiry
 from screens.dialogs.money_form import MoneyForm, balance
 
 if TYPE_CHECKING:
@@ -34,18 +35,24 @@ class BulkGrantDialog(MoneyForm["BulkGrant"]):
         return ngettext("Grant quota to %(count)d user", "Grant quota to %(count)d users", count) % {"count": count}
 
     def fields(self) -> Sequence[Field]:
-        """Declare amount and reference."""
-        return tuple(self.money_fields())
+        """Declare amount, reference and expiry."""
+        return (*self.money_fields(), expiry_field(self))
 
     def question(self, values: dict[str, Any]) -> str:
         """Say to how many, how much each, and how much in all."""
         count, amount = len(self.user_ids), values["amount"]
         text = N_("Grant %(amount)s to each of %(count)d users, %(sum)s in all, reference “%(reference)s”?")
+        if values["expires"]:
+            text = N_(
+                "Grant %(amount)s to each of %(count)d users, %(sum)s in all, until %(until)s,"
+                " reference “%(reference)s”?"
+            )
         return _(text) % {
             "amount": money.shown_exact(amount, symbol=self.console.symbol),
             "count": count,
             "sum": money.shown_exact(money.exact_sum([amount] * count), symbol=self.console.symbol),
             "reference": values["reference"],
+            "until": spelled_expiry(self, values),
         }
 
     def waits(self) -> str:
@@ -66,12 +73,13 @@ class BulkGrantDialog(MoneyForm["BulkGrant"]):
 
     def write(self, values: dict[str, Any]) -> Callable[[Ledger], BulkGrant]:
         """Book all of it, with keys made from the one of this form."""
-        users, amount, reference, key = self.user_ids, values["amount"], values["reference"], self.key
+        users, key = self.user_ids, self.key
+        amount, reference, expires = values["amount"], values["reference"], values["expires"]
 
         def work(ledger: Ledger) -> BulkGrant:
             from billing_console.services.quota_bulk import grant_each
 
-            return grant_each(ledger, users, amount, reference=reference, key=key)
+            return grant_each(ledger, users, amount, reference=reference, key=key, expires_at=expires)
 
         return work
 

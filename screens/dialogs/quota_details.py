@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -12,13 +13,14 @@ from billing_console.i18n import _, ngettext
 from billing_console.text import one_line
 from screens import words
 from screens.dialogs.details import DetailsDialog, facts, grid
+from screens.dialogs.grant import spelled_until
+from screens.dialogs.quota_period import spelled_periodic
 from screens.quota_table import spelled_days
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from billing_console.services.ledger import Ledger
-    from billing_console.services.quotas import QuotaDetails, QuotaView
+    from billing_console.services.periodic_quotas import PeriodicView
+    from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
 
 GRANTS = 50
 """How many of the newest grants the details list."""
@@ -49,12 +51,12 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
 
     def parts(self, answer: QuotaDetails) -> Iterator[Content]:
         """Show the amounts, then grants, then calls."""
-        yield facts(self._facts(answer.quota), room=self.room)
+        yield facts(self._facts(answer.quota, answer.periodic), room=self.room)
         yield facts(self._use(answer), room=self.room)
         yield self._grants(answer)
         yield self._calls(answer)
 
-    def _facts(self, quota: QuotaView) -> Iterator[tuple[str, str]]:
+    def _facts(self, quota: QuotaView, periodic: PeriodicView | None) -> Iterator[tuple[str, str]]:
         yield _("User"), quota.user_id
         yield _("Next call"), self._next_call(quota)
         if quota.granted_amount is not None and quota.remaining_amount is not None:
@@ -63,6 +65,8 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
             yield _("Remaining"), self._exact(quota.remaining_amount)
         else:
             yield _("Used"), self._exact(quota.used_amount)
+        if periodic is not None:
+            yield _("Periodic quota"), spelled_periodic(periodic, self.console.symbol)
         yield _("Last change"), words.instant(quota.updated_at, self.console.now(), year=True)
 
     def _next_call(self, quota: QuotaView) -> str:
@@ -99,6 +103,7 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
                 str(grant.id),
                 words.instant(grant.created_at, self.console.now(), seconds=False, year=True),
                 self._exact(grant.amount),
+                self._until(grant, answer.left),
                 grant.operator,
                 grant.reference,
             )
@@ -108,6 +113,16 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
         if len(answer.grants) > GRANTS:
             title = _("Grants: the newest %(count)d of %(all)d") % {"count": GRANTS, "all": len(answer.grants)}
         return grid(title, rows or [(_("none"),)], room=self.room, numbers=(0, 2))
+
+    def _until(self, grant: GrantView, left: dict[int, Decimal]) -> str:
+        """Say when a grant expires, and how much of it is left until then."""
+        if grant.expires_at is None:
+            return ""
+        until = spelled_until(grant.expires_at, self.console.now())
+        return _("until %(until)s, %(left)s left") % {
+            "until": until,
+            "left": self._exact(left.get(grant.id, Decimal(0))),
+        }
 
     def _calls(self, answer: QuotaDetails) -> Content:
         rows = [
