@@ -119,18 +119,17 @@ def expiry_field(form: Dialog[Any]) -> Field:
 
 
 def spelled_expiry(form: Dialog[Any], values: dict[str, Any]) -> str:
-    """Spell when a grant expires; a dash for never."""
-    return spelled_until(values.get("expires"), form.console.now())
+    """Spell the last day of a grant, or the instant at which it expires; a dash for never."""
+    expires = values.get("expires")
+    return words.day(None) if expires is None else spelled_until(expires, form.console.now())
 
 
-def spelled_until(instant: datetime | None, now: datetime) -> str:
-    """Spell an instant until which something holds: midnight is the end of the day before, which is what was typed."""
-    if instant is None:
-        return words.instant(None, now)
+def spelled_until(instant: datetime, now: datetime) -> str:
+    """Spell until when something holds: midnight is the end of the day before, which is what was typed."""
     local = instant.astimezone(now.tzinfo)
     if (local.hour, local.minute, local.second) != (0, 0, 0):
         return words.instant(instant, now, seconds=False, year=True)
-    return _("the end of %(day)s") % {"day": words.day(local.date() - timedelta(days=1))}
+    return words.day(local.date() - timedelta(days=1))
 
 
 def _expiry(text: str, console: Console) -> datetime | None:

@@ -79,7 +79,7 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
     def _use(self, answer: QuotaDetails) -> Iterator[tuple[str, str]]:
         """Say how long it lasts, and with which numbers today is called unusual or not."""
         use, left = answer.use, answer.use.days_left(answer.quota.remaining_amount)
-        yield _("Use a day"), _("%(amount)s (last 7 days)") % {"amount": self._exact(use.per_day)}
+        yield _("Use a day"), _("%(amount)s (last 7 days)") % {"amount": self._short(use.per_day)}
         if left is not None:
             yield _("Lasts"), spelled_days(left)
         seen = use.unusual
@@ -88,14 +88,14 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
         )
         if not seen.has_history:
             mark, word = words.MARKS[words.DIM], _("not enough history to compare")
-        yield _("Today"), f"{self._exact(seen.today)}  {mark} {word}"
+        yield _("Today"), f"{self._short(seen.today)}  {mark} {word}"
         days = ngettext("%(count)d day with use of the last 28", "%(count)d days with use of the last 28", seen.days)
         yield _("Compared with"), days % {"count": seen.days}
         if seen.has_history:
             spread = _("%(median)s, half of the days within ×÷ %(factor)s")
-            yield _("Usual day"), spread % {"median": self._exact(seen.median), "factor": f"{seen.factor:f}"}
+            yield _("Usual day"), spread % {"median": self._short(seen.median), "factor": f"{seen.factor:f}"}
             above = _("%(amount)s (modified z-score 3.5 of the logarithm; at least twice the median, and 1)")
-            yield _("Unusual above"), above % {"amount": self._exact(seen.threshold)}
+            yield _("Unusual above"), above % {"amount": self._short(seen.threshold)}
 
     def _grants(self, answer: QuotaDetails) -> Content:
         rows = [
@@ -135,6 +135,9 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
             for call in answer.recent
         ]
         return grid(_("Newest calls"), rows or [(_("none"),)], room=self.room, numbers=(2,))
+
+    def _short(self, value: Decimal) -> str:
+        return money.shown(value, symbol=self.console.symbol)
 
     def _exact(self, value: Decimal) -> str:
         return money.shown_exact(value, symbol=self.console.symbol)
