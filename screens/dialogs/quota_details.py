@@ -119,10 +119,8 @@ class QuotaDetailsDialog(DetailsDialog["QuotaDetails"]):
         if grant.expires_at is None:
             return ""
         until = spelled_until(grant.expires_at, self.console.now())
-        return _("until %(until)s, %(left)s left") % {
-            "until": until,
-            "left": self._exact(left.get(grant.id, Decimal(0))),
-        }
+        rest = self._short(left.get(grant.id, Decimal(0)))
+        return _("to %(until)s, %(left)s left") % {"until": until, "left": rest}
 
     def _calls(self, answer: QuotaDetails) -> Content:
         rows = [
