@@ -66,9 +66,6 @@ class Every(StrEnum):
     OFF = "off"
 
 
-PERIODS: dict[str, str] = {Period.DAY: N_("day"), Period.WEEK: N_("week"), Period.MONTH: N_("month")}
-
-
 @app.command("list", help=N_("List users: exhausted ones and the least remaining first, those without a quota last."))
 def list_all(
     context: typer.Context,
@@ -106,13 +103,13 @@ def show(context: typer.Context, user: UserArgument, form: OneFormatOption = One
 
 def _facts(details: QuotaDetails, ledger: Ledger) -> Iterable[tuple[str, object]]:
     from billing_console.cli.table import spell
+    from billing_console.services.quota_periods import EVERY
 
     yield from ((_(column.title), column.value(details.quota)) for column in COLUMNS)
     yield from _use(details, ledger)
     if details.periodic is not None:
         amount = shown_exact(details.periodic.amount, symbol=ledger.symbol)
-        every = {"amount": amount, "period": _(PERIODS[details.periodic.period])}
-        yield _("Periodic quota"), _("%(amount)s every %(period)s") % every
+        yield _("Periodic quota"), f"{amount} {_(EVERY[details.periodic.period])}"
     for grant in details.grants:
         amount = shown_exact(grant.amount, symbol=ledger.symbol)
         until = ""
@@ -206,14 +203,15 @@ def period(
 ) -> None:
     """Set or end a periodic quota; what is left of a period ends with it."""
     from billing_console.services.periodic_quotas import set_periodic
+    from billing_console.services.quota_periods import EVERY
 
     if (every is Every.OFF) is not (amount is None):
         raise InvalidInput(_("Give an amount with day, week or month, and none with off."), field="amount")
     each = None if amount is None else parse_amount(amount)
     with opened(context) as ledger:
         if not yes and each is not None:
-            question = _("%(user)s: %(amount)s every %(period)s from now on?")
-            words = {"user": user, "amount": shown_exact(each, symbol=ledger.symbol), "period": _(PERIODS[every])}
+            question = _("Give %(user)s %(amount)s %(every)s from now on?")
+            words = {"user": user, "amount": shown_exact(each, symbol=ledger.symbol), "every": _(EVERY[Period(every)])}
             confirm(question % words)
         done = set_periodic(ledger, user, None if every is Every.OFF else Period(every), each)
         data = {
@@ -226,13 +224,15 @@ def period(
 
 
 def _periodic_words(user: str, done: PeriodicSet, ledger: Ledger) -> str:
+    from billing_console.services.quota_periods import EVERY
+
     given = shown_exact(done.given, symbol=ledger.symbol)
     words = {"user": user, "given": given, "remaining": shown_exact(done.remaining, symbol=ledger.symbol)}
     if done.periodic is None:
         return _("%(user)s has no periodic quota; remaining %(remaining)s.") % words
     words["amount"] = shown_exact(done.periodic.amount, symbol=ledger.symbol)
-    words["period"] = _(PERIODS[done.periodic.period])
-    return _("%(user)s: %(amount)s every %(period)s; granted now %(given)s, remaining %(remaining)s.") % words
+    words["every"] = _(EVERY[done.periodic.period])
+    return _("%(user)s: %(amount)s %(every)s; granted now %(given)s, remaining %(remaining)s.") % words
 
 
 def _expiry(expires: str | None, days: int | None, ledger: Ledger) -> datetime | None:

@@ -7,9 +7,13 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from billing_console.clock import day_of, iso, start_of
+from billing_console.i18n import N_
 from billing_console.services.quota_lots import Coming
 from db.schema import PeriodicQuota
 from db.values import Period
+
+EVERY = {Period.DAY: N_("every day"), Period.WEEK: N_("every week"), Period.MONTH: N_("every month")}
+"""How often a periodic quota is given, for people."""
 
 
 def coming(periodic: PeriodicQuota, known: set[str], now: datetime, timezone: ZoneInfo) -> list[Coming]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from billing_console import money
 from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _
+from billing_console.services.quota_periods import EVERY
 from db.values import Period
 from screens.dialogs.form import Change, ConfirmedForm, Field, FieldRow
 from screens.dialogs.grant import user_field
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from billing_console.services.periodic_quotas import PeriodicSet, PeriodicView
 
 OFF = "off"
-EVERY = {Period.DAY: N_("every day"), Period.WEEK: N_("every week"), Period.MONTH: N_("every month")}
 
 
 class PeriodicQuotaDialog(ConfirmedForm["PeriodicSet"]):
