@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
     from billing_console.services.outlook import PoolOutlook
+    from billing_console.services.periodic_quotas import PeriodicView
     from billing_console.services.pools import PoolView
     from billing_console.services.prices import PricesAdded, PriceView
     from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
@@ -302,13 +303,35 @@ GRANT: Fields[GrantView] = {
     "operator": lambda grant: grant.operator,
     "approvedBy": lambda grant: grant.approved_by,
     "createdAt": lambda grant: grant.created_at,
+    "expiresAt": lambda grant: grant.expires_at,
+    "expiresId": lambda grant: grant.expires_id,
+}
+
+PERIODIC: Fields[PeriodicView] = {
+    "userId": lambda periodic: periodic.user_id,
+    "period": lambda periodic: periodic.period,
+    "amount": lambda periodic: periodic.amount,
+    "operator": lambda periodic: periodic.operator,
+    "createdAt": lambda periodic: periodic.created_at,
 }
 
 
 def quota_details(details: QuotaDetails) -> dict[str, object]:
-    """Return a quota with its grants and the user's newest calls."""
+    """Return a quota with what it is used for a day, its grants and the user's newest calls."""
+    use, days_left = details.use, details.use.days_left(details.quota.remaining_amount)
     return record(QUOTA, details.quota) | {
-        "grants": [record(GRANT, grant) for grant in details.grants],
+        "costPerDay": use.per_day,
+        "daysLeft": None if days_left is None else number(round(days_left, 1)),
+        "costToday": use.unusual.today,
+        "isUnusual": use.unusual.is_unusual if use.unusual.has_history else None,
+        "usualCost": use.unusual.median,
+        "usualFactor": number(use.unusual.factor),
+        "usualDays": use.unusual.days,
+        "unusualAbove": use.unusual.threshold,
+        "periodic": None if details.periodic is None else record(PERIODIC, details.periodic),
+        "grants": [
+            record(GRANT, grant) | {"leftAmount": details.left.get(grant.id, Decimal(0))} for grant in details.grants
+        ],
         "recent": [record(USAGE, row) for row in details.recent],
     }
 

@@ -112,12 +112,38 @@ def test_quota_is_granted_shown_and_taken_back(run: Commands, sqlite_ledger: Led
     listed = run("quotas", "list", "--format", "json").json
     assert [(quota["userId"], quota["remainingAmount"]) for quota in listed] == [("alice", "5.00"), ("bob", None)]
     assert [quota["userId"] for quota in run("quotas", "list", "--granted", "--format", "json").json] == ["alice"]
-    assert [quota["userId"] for quota in run("quotas", "list", "--user", "BO", "--format", "json").json] == ["bob"]
+    for option in ("--user", "--search"):
+        assert [quota["userId"] for quota in run("quotas", "list", option, "BO", "--format", "json").json] == ["bob"]
+    assert run("quotas", "list", "--exhausted", "--format", "json").json == []
+    by_use = run("quotas", "list", "--sort", "used", "--limit", "1", "--format", "json").json
+    assert [quota["userId"] for quota in by_use] == ["alice"]
     shown = run("quotas", "show", "alice").out
     assert "T-7" in shown
     assert "¥12.50" in shown
     assert len(run("quotas", "show", "alice", "--format", "json").json["grants"]) == 2
     assert run("quotas", "show", "alcie").code == 1
+
+
+def test_quota_that_expires_and_comes_back_on_the_command_line(run: Commands, sqlite_ledger: Ledger) -> None:
+    grant = ("quotas", "grant", "alice", "20", "--reference", "T-7", "--yes")
+    until = run(*grant, "--expires", "2099-12-31", "--format", "json").json["expiresAt"]
+    assert until == "2099-12-31T16:00:00Z"
+    today = run(*grant, "--days", "0", "--format", "json").json["expiresAt"]
+    assert today.endswith("T16:00:00Z") and "(until" in run("quotas", "show", "alice").out
+    for wrong in (("--expires", "2020-01-01"), ("--expires", "soon"), ("--days", "1", "--expires", "2099-01-01")):
+        assert run(*grant, *wrong).code == 2
+    assert run("quotas", "period", "alice", "day", "5").code == 2  # no terminal to ask on
+    given = run("quotas", "period", "alice", "day", "5", "--yes", "--format", "json").json
+    assert (given["periodic"]["period"], given["periodic"]["amount"], given["grantedAmount"]) == ("day", "5.00", "5.00")
+    assert given["remainingAmount"] == "45.00"
+    shown = run("quotas", "show", "alice", "--format", "json").json
+    assert (shown["periodic"]["amount"], shown["grants"][0]["leftAmount"]) == ("5.00", "5.00")
+    assert "¥5.00 every day" in run("quotas", "show", "alice").out
+    assert "granted now ¥0.00" in run("quotas", "period", "alice", "day", "6", "--yes").out
+    assert "has no periodic quota; remaining ¥45.00" in run("quotas", "period", "alice", "off").out
+    for words in ("off 5", "day", "year 5", "day 0"):
+        assert run("quotas", "period", "alice", *words.split(), "--yes").code == 2
+    assert run("audit", "verify").code == 0 and run("reconcile").code == 0
 
 
 def test_a_model_is_disabled_and_enabled_with_a_reason(run: Commands, sqlite_ledger: Ledger) -> None:

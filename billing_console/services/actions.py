@@ -24,6 +24,8 @@ class Action(StrEnum):
     REVERSE = "pools.reverse"
     GRANT = "quotas.grant"
     REVOKE = "quotas.revoke"
+    PERIOD = "quotas.period"
+    DUE = "quotas.due"
     MODEL_ENABLE = "models.enable"
     MODEL_DISABLE = "models.disable"
     PRICE = "prices.add"
@@ -47,6 +49,7 @@ OPERATORS_MAY = frozenset(
         Action.RECHARGE,
         Action.GRANT,
         Action.REVOKE,
+        Action.DUE,
         Action.MODEL_ENABLE,
         Action.MODEL_DISABLE,
         Action.METER,
@@ -58,8 +61,8 @@ OPERATORS_MAY = frozenset(
 """What an operator may do; an admin may do everything, a viewer reads."""
 
 SYSTEM_MAY = {
-    f"{SYSTEM}check-pools": frozenset({Action.POOL_CHECK, Action.SETTLE}),
-    f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE}),
+    f"{SYSTEM}check-pools": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE}),
+    f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE}),
     f"{SYSTEM}gateway": frozenset({Action.METER}),
 }
 """What the parts of the program may do that act by themselves: cron may check and nothing else."""

@@ -1,4 +1,4 @@
-"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models;
+"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models, periodic quotas;
 and its currency and time zone, once.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
@@ -12,10 +12,10 @@ from functools import partial
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
-from billing_console.services import budgets, limits, models, roles
+from billing_console.services import budgets, limits, models, periodic_quotas, roles
 from billing_console.services.audit import State
 from billing_console.services.pools import THRESHOLDS, threshold_states
-from db.schema import Budget, LedgerInfo, Limit, Model, Operator
+from db.schema import Budget, LedgerInfo, Limit, Model, Operator, PeriodicQuota
 
 
 def _operators(session: Session) -> dict[str, State]:
@@ -41,12 +41,17 @@ def _models(session: Session) -> dict[str, State]:
     return {f"{row.provider_id} {row.model_id}": models.state_of(row) for row in session.exec(disabled)}
 
 
+def _periodic_quotas(session: Session) -> dict[str, State]:
+    return {row.user_id: periodic_quotas.state_of(row) for row in session.exec(select_model(PeriodicQuota))}
+
+
 READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "ledger_info": _ledger_info,
     "operators": _operators,
     "limits": _limits,
     "budgets": _budgets,
     "models": _models,
+    "periodic_quotas": _periodic_quotas,
     **{decision: partial(threshold_states, kind=kind) for kind, (_c, _n, decision) in THRESHOLDS.items()},
 }
 
