@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -100,6 +101,22 @@ def test_alerts_are_listed_open_and_past(run: Commands, sqlite_ledger: Ledger) -
     assert run("alerts", "list", "--provider", "anthropic").out.count("\n") == 2
     nothing = run("alerts", "list", "--provider", "anthropic", "--resolved")
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "Nothing found.\n")
+
+
+def test_an_alert_is_acknowledged_by_its_provider_or_its_id(run: Commands, sqlite_ledger: Ledger) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    spend(sqlite_ledger, "95")
+    assert run("check-pools").code == 1
+    (alert,) = run("alerts", "list", "--format", "json").json
+    assert (alert["acknowledgedBy"], alert["acknowledgedAt"]) == (None, None)
+    assert run("--read-only", "alerts", "acknowledge", "openai").code == 77
+    done = run("alerts", "acknowledge", "openai")
+    assert re.fullmatch(r"Alert \d+ of openai is acknowledged by \S+\.\n", done.out)
+    again = run("alerts", "acknowledge", str(alert["id"]), "--format", "json").json
+    assert again == run("alerts", "list", "--format", "json").json[0]
+    assert again["acknowledgedBy"] and again["acknowledgedAt"] and again["isResolved"] is False
+    wrong = run("alerts", "acknowledge", "opnai")
+    assert (wrong.code, wrong.out) == (1, "")
 
 
 def test_quota_is_granted_shown_and_taken_back(run: Commands, sqlite_ledger: Ledger) -> None:

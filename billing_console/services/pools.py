@@ -134,7 +134,7 @@ def set_threshold(ledger: Ledger, provider_id: str, low_threshold: Decimal | Non
             raise no_pool(provider_id)
         before = pool.low_threshold
         pool.low_threshold = low_threshold
-        checked = apply_check(session, ledger, pool)
+        checked = apply_check(session, ledger, pool, trail)
         if before != low_threshold or checked.change:
             trail.note(
                 {"lowThreshold": before},

@@ -1,4 +1,4 @@
-"""What people decided and can decide again: operators, limits, thresholds, disabled models;
+"""What people decided and can decide again: operators, limits, thresholds, disabled models, acknowledged alerts;
 and its currency and time zone, once.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
@@ -13,7 +13,7 @@ from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
 from billing_console.money import plain
-from billing_console.services import limits, models, roles
+from billing_console.services import alerts, limits, models, roles
 from billing_console.services.audit import State
 from db.schema import LedgerInfo, Limit, Model, Operator, ResourcePool
 from db.statements import table_of
@@ -50,6 +50,7 @@ READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "limits": _limits,
     "thresholds": _thresholds,
     "models": _models,
+    "acknowledgements": alerts.acknowledgements,
 }
 
 
