@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -109,6 +109,7 @@ class BillingConsoleApp(Console):
         self._opening = False
         self._pool_timer: PoolTimer | None = None
         self._polls = False
+        self._look: Callable[[Any], None] | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out title, problems, alerts, tabs and keys; the panes come when their tab is first shown."""
@@ -266,10 +267,20 @@ class BillingConsoleApp(Console):
             await shown.mount(tab.load())
         if self.pane is not None:
             self.pane.wake()
+            self._let_look(self.pane)
 
-    def show_tab(self, tab: str) -> None:
-        """Show the tab with this id."""
-        self.query_one(TabbedContent).active = tab
+    def show_tab(self, tab: str, look: Callable[[Any], None] | None = None) -> None:
+        """Show the tab with this id; `look` then tells its pane what to look at."""
+        tabs, self._look = self.query_one(TabbedContent), look
+        if tabs.active != tab:
+            tabs.active = tab
+        elif self.pane is not None:
+            self._let_look(self.pane)
+
+    def _let_look(self, pane: DataPane[Any]) -> None:
+        look, self._look = self._look, None
+        if look is not None:
+            look(pane)
 
     def action_show_tab(self, tab: str) -> None:
         """Show the tab of a number key."""
@@ -287,7 +298,7 @@ class BillingConsoleApp(Console):
         """Show every alert, open ones first."""
         from screens.dialogs.alerts import AlertsDialog
 
-        self.push_screen(AlertsDialog())
+        self.push_screen(AlertsDialog(self.query_one(AlertBanner).poll))
 
     def action_approvals(self) -> None:
         """Show what waits for a second person, and what became of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual.app import App
 from textual.widget import Widget
@@ -59,8 +59,8 @@ class Console(App[int]):
         """Close the ledger for somebody who is no operator any more."""
         raise NotImplementedError
 
-    def show_tab(self, tab: str) -> None:
-        """Show the tab with this id."""
+    def show_tab(self, tab: str, look: Callable[[Any], None] | None = None) -> None:
+        """Show the tab with this id; `look` then tells its pane what to look at."""
         raise NotImplementedError
 
     def report(self, source: str, error: BillingError | None) -> None:

@@ -47,6 +47,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):
         Binding("c", "recharge", N_("Recharge")),
         Binding("n", "check_now", N_("Check now")),
         Binding("H", "history", N_("History")),
+        Binding("m", "models", N_("Models")),
     ]
 
     def compose_body(self) -> ComposeResult:
@@ -130,7 +131,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer a pool's actions only where there is one."""
-        if action in ("recharge", "history", "check_now") and not self.has_class("-filled"):
+        if action in ("recharge", "history", "check_now", "models") and not self.has_class("-filled"):
             return False
         return super().check_action(action, parameters)
 
@@ -173,6 +174,12 @@ class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):
         from screens.dialogs.pool_details import PoolDetailsDialog
 
         self.app.push_screen(PoolDetailsDialog(event.item))
+
+    def action_models(self) -> None:
+        """Go to the models of the provider under the cursor."""
+        if self.current is not None:
+            provider = self.current.provider_id, self.current.provider_name
+            self.console.show_tab("models", lambda pane: pane.look_at(*provider))
 
     # Check now
 

@@ -153,6 +153,27 @@ def test_a_model_is_disabled_and_enabled_with_a_reason(run: Commands, sqlite_led
     assert run("models", "disable", "openai", "gpt-5", "--reason", "r").code == 1
 
 
+def test_all_models_of_a_provider_are_disabled_and_enabled(run: Commands, sqlite_ledger: Ledger) -> None:
+    for model in ("gpt-4o", "o3"):
+        spend(sqlite_ledger, "1", model_id=model)
+    spend(sqlite_ledger, "1", provider_id="qwen", model_id="max")
+    everyone = ("models", "disable", "openai", "--all", "--reason", "contract ended")
+    assert run(*everyone).out == "2 models of openai disabled.\n"
+    assert run(*everyone, "--format", "json").json == {"providerId": "openai", "changed": 0, "models": []}
+    listed = run("models", "list", "--format", "json").json
+    assert [(model["modelId"], model["status"]) for model in listed] == [
+        ("gpt-4o", "disabled"),
+        ("o3", "disabled"),
+        ("max", "enabled"),
+    ]
+    assert run("models", "enable", "openai", "o3", "--reason", "r").code == 0
+    back = run("models", "enable", "openai", "--all", "--reason", "renewed", "--format", "json").json
+    assert [model["modelId"] for model in back["models"]] == ["gpt-4o"]
+    for wrong in (("openai",), ("openai", "o3", "--all")):
+        assert run("models", "disable", *wrong, "--reason", "r").code == 2
+    assert run("models", "disable", "opnai", "--all", "--reason", "r").code == 1
+
+
 def test_prices_are_added_and_never_edited(run: Commands) -> None:
     set_price = ("prices", "set", "openai", "gpt-4o", "text_generation")
     assert run(*set_price, "--input", "18", "--output", "72", "--from", "2026-01-01").code == 0

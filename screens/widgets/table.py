@@ -110,6 +110,7 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self._layout: tuple[tuple[Column[Item], int], ...] = ()
         self._column_key = self.all_columns[0].key
         self._sorted: tuple[str, bool] | None = None
+        self._awaited = ""
 
     @property
     def current(self) -> Item | None:
@@ -120,6 +121,9 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         """Show these items; the cursor stays on the same item while it is still there."""
         self._given = tuple(items)
         self._redraw()
+        awaited, self._awaited = self._awaited, ""
+        if awaited in self._drawn:
+            self.select(awaited)
 
     def use_columns(self, columns: Sequence[Column[Item]]) -> None:
         """Show other columns from the next `show` on; until then the table is empty."""
@@ -129,9 +133,11 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self._drawn, self._layout = {}, ()
 
     def select(self, key: str) -> None:
-        """Put the cursor on the item with this key, if it is there."""
+        """Put the cursor on the item with this key, if it is there or comes with the next items."""
         if key in self._drawn:
             self.move_cursor(row=list(self._drawn).index(key))
+        else:
+            self._awaited = key
 
     def export_header(self) -> tuple[str, ...]:
         """Return the header of a CSV file of this table."""
