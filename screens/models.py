@@ -138,7 +138,7 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
         counts = Counter(model.status for model in data)
         parts = [
             ngettext("%(count)d model", "%(count)d models", len(data)) % {"count": len(data)},
-            *(f"{counts[status]} {_(word)}" for status, word in words.MODEL_STATUSES.items()),
+            *(f"{counts[status]} {_(word)}" for status, word in words.MODEL_STATUSES.items() if counts[status]),
         ]
         if self.use is not None:
             used = [self.use.of(model.provider_id, model.model_id) for model in data]
@@ -235,9 +235,9 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
 def reason(model: ModelView) -> str:
     """Return why a model cannot be called: what a person said, and whether its pool is depleted."""
     if model.status is ModelStatus.INSUFFICIENT_FUNDS:
-        return _("the pool is depleted")
+        return _("pool depleted")
     if model.suspended_at is not None:
-        return _("%(reason)s; the pool is depleted too") % {"reason": model.disabled_reason}
+        return _("%(reason)s; pool depleted too") % {"reason": model.disabled_reason}
     return model.disabled_reason or ""
 
 

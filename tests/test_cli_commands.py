@@ -3,12 +3,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from billing_console.services.ledger import Ledger
+from billing_console.services.metering import record_usage
 from tests.commands import Answer, Commands
-from tests.factories import execute, gateway_insert, pool, spend
+from tests.factories import execute, gateway_insert, pool, price, spend, usage
 
 
 @pytest.fixture
@@ -186,6 +189,30 @@ def test_prices_are_added_and_never_edited(run: Commands) -> None:
     versions = run("prices", "list", "--all", "--format", "json").json
     assert [each["inputPrice"] for each in versions] == ["0.0000047", "18.00"]
     assert run("prices", "list", "--provider", "openai", "--type", "image_generation", "--format", "json").json == []
+
+
+def test_a_price_is_tried_on_the_usage_of_30_days(run: Commands, sqlite_ledger: Ledger) -> None:
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    price(sqlite_ledger)
+    price(sqlite_ledger, provider_id="qwen", model_id="max", input_price=Decimal(5))
+    record_usage(sqlite_ledger, [usage(input_tokens=1_000_000, output_tokens=0, created_at=now)])
+    tried = ("prices", "what-if", "openai", "gpt-4o", "text_generation")
+    found = run(*tried, "--input", "12.5", "--format", "json").json
+    assert (found["billedAmount"], found["now"]["costAmount"], found["other"]["costAmount"]) == (
+        "10.00",
+        "10.00",
+        "12.50",
+    )
+    assert (found["difference"], found["differencePercent"], found["callCount"]) == ("2.50", 25, 1)
+    assert "priced once" in found["method"]
+    drawn = run(*tried, "--like", "qwen/max")
+    assert re.search(r"Difference +-¥5\.00 \(-50\.00%\)", drawn.out)
+    assert "1 successful call from" in drawn.err and "priced once" in drawn.err
+    assert run("--read-only", *tried, "--input", "1").code == 0
+    for wrong in ((), ("--input", "1", "--like", "qwen/max"), ("--cached-input", "1"), ("--like", "qwen")):
+        assert run(*tried, *wrong).code == 2, wrong
+    assert run(*tried, "--like", "qwen/min").code == 1
+    assert len(run("prices", "list", "--all", "--format", "json").json) == 2
 
 
 def test_reconcile_finds_names_and_repairs_what_the_facts_contradict(run: Commands, sqlite_ledger: Ledger) -> None:

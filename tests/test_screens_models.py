@@ -113,7 +113,7 @@ async def test_both_reasons_are_said_and_since_when(stocked: Ledger, sqlite_url:
     set_model_enabled(stocked, "qwen", "qwen-max", False, reason="contract ended")
     async with console(sqlite_url, size=(160, 24)) as keys:
         await keys.press("5")
-        assert "contract ended; the pool is depleted too" in keys.line("qwen-max")
+        assert "contract ended; pool depleted too" in keys.line("qwen-max")
         await keys.press("G", "enter")
         assert "for 0 min" in keys.line("Unavailable")
         assert "Disabled since" in keys.screen and "models suspended since" in keys.screen

@@ -41,7 +41,7 @@ from billing_console.money import shown_exact
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
-    from billing_console.services.prices import CostLine
+    from billing_console.services.price_cost import CostLine
     from billing_console.services.usage import UsageDetails, UsageFilter, UsageRow
 
 app = typer.Typer(help=N_("Usage records: every AI call."))

@@ -141,7 +141,7 @@ class PriceDialog(ConfirmedForm["PriceView"]):
 
 
 def _units(usage_type: UsageType) -> tuple[tuple[str, str], ...]:
-    from billing_console.services.prices import UNITS
+    from billing_console.services.price_cost import UNITS
 
     return tuple((str(unit), _(words.UNITS[unit])) for unit in UNITS[usage_type])
 
@@ -151,7 +151,7 @@ def _id(field: str, text: str) -> str:
 
 
 def _price(optional: bool, text: str) -> Decimal | None:
-    from billing_console.services.prices import check_price
+    from billing_console.services.price_cost import check_price
 
     if optional and not text.strip():
         return None
