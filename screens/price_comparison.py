@@ -40,8 +40,8 @@ MEASURES = {
 }
 
 
-def rows(found: WhatIf, usage_type: UsageType, symbol: str) -> list[Row]:
-    """Lay out prices, usage and costs side by side; costs with every digit that any of them needs."""
+def rows(found: WhatIf, usage_type: UsageType, symbol: str, *, places: int | None = None) -> list[Row]:
+    """Lay out prices, usage and costs side by side; costs with every digit that any needs, or so many `places`."""
     sides = (found.now, found.other)
     units = (_(words.UNITS[side.price.unit]) if side else "–" for side in sides)
     laid = [_row(_("Unit"), "", units)]
@@ -50,16 +50,18 @@ def rows(found: WhatIf, usage_type: UsageType, symbol: str) -> list[Row]:
         if tokens or name != "cached_input_price":
             laid.append(_row(_(label), "", (_price(side, name, symbol) for side in sides)))
     amounts = [{line.kind: line for line in side.lines} if side else {} for side in sides]
-    places = _places([*(line.amount for side in amounts for line in side.values()), *(s.cost for s in sides if s)])
+    if places is None:
+        costs = [line.amount for side in amounts for line in side.values()]
+        places = _places([*costs, *(side.cost for side in sides if side)])
     for kind, label in KINDS.items():
         lines = [side.get(kind) for side in amounts]
         count = next((line.count for line in lines if line is not None), None)
         if count is not None and (count or kind != "cached_input"):
-            costs = ("" if line is None else money.shown(line.amount, places=places, symbol=symbol) for line in lines)
+            spelled = ["" if line is None else money.shown(line.amount, places=places, symbol=symbol) for line in lines]
             label = MEASURES.get(usage_type, label) if kind == "quantity" else label
-            laid.append(_row(_(label), _count(count), costs))
-    totals = ("–" if side is None else money.shown(side.cost, places=places, symbol=symbol) for side in sides)
-    return [*laid, _row(_("Cost"), "", totals), (_("Difference"), "", "", difference(found, symbol))]
+            laid.append(_row(_(label), _count(count), spelled))
+    totals = ["–" if side is None else money.shown(side.cost, places=places, symbol=symbol) for side in sides]
+    return [*laid, _row(_("Cost"), "", totals)]
 
 
 def difference(found: WhatIf, symbol: str) -> str:

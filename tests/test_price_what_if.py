@@ -136,13 +136,12 @@ def test_another_models_price_is_the_one_in_force(used: Ledger) -> None:
 
 
 def test_a_typed_price_obeys_the_rules_of_one_that_is_added() -> None:
-    assert typed_price(IMAGE, None, Decimal(1), None, None) == other("1", "0", unit=PriceUnit.IMAGE)
+    assert typed_price(IMAGE, None, Decimal(1), Decimal(0)) == other("1", "0", unit=PriceUnit.IMAGE)
     for wrong, field in (
-        ((TEXT, PriceUnit.IMAGE, Decimal(1), None, None), "unit"),
-        ((TEXT, None, Decimal(-1), None, None), "inputPrice"),
-        ((TEXT, None, Decimal(1), Decimal("1E-10"), None), "outputPrice"),
-        ((TEXT, None, Decimal(1), None, Decimal(-1)), "cachedInputPrice"),
-        ((TEXT, None, None, None, Decimal(1)), "inputPrice"),
+        ((TEXT, PriceUnit.IMAGE, Decimal(1), Decimal(0)), "unit"),
+        ((TEXT, None, Decimal(-1), Decimal(0)), "inputPrice"),
+        ((TEXT, None, Decimal(1), Decimal("1E-10")), "outputPrice"),
+        ((TEXT, None, Decimal(1), Decimal(0), Decimal(-1)), "cachedInputPrice"),
     ):
         with pytest.raises(InvalidInput) as refused:
             typed_price(*wrong)

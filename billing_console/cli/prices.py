@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,16 +112,15 @@ def set_one(
     """Add a price."""
     from billing_console.services.prices import NewPrice, set_price
 
-    if input_price is None and output_price is None:
-        raise InvalidInput(_("A price needs --input, --output, or both."), field="inputPrice")
+    into, out = _amounts(input_price, output_price)
     with opened(context) as ledger:
         new = NewPrice(
             provider_id=provider,
             model_id=model,
             usage_type=kind,
             unit=unit,
-            input_price=parse_decimal(input_price or "0"),
-            output_price=parse_decimal(output_price or "0"),
+            input_price=into,
+            output_price=out,
             cached_input_price=None if cached is None else parse_decimal(cached),
             effective_from=None if start is None else parse_instant(start, ledger.timezone),
         )
@@ -134,6 +134,13 @@ def set_one(
             "id": price.id,
         }
         write_result(wire.record(wire.PRICE, price), words, form)
+
+
+def _amounts(input_price: str | None, output_price: str | None) -> tuple[Decimal, Decimal]:
+    """Read the two prices, of which one may be left out."""
+    if input_price is None and output_price is None:
+        raise InvalidInput(_("A price needs --input, --output, or both."), field="inputPrice")
+    return parse_decimal(input_price or "0"), parse_decimal(output_price or "0")
 
 
 @app.command("what-if", help=N_("Compare the last 30 days under another price, or another model's; changes nothing."))
@@ -160,8 +167,9 @@ def what_if(
         raise InvalidInput(_("Give the prices, or --like a model, not both."), field="inputPrice")
     with opened(context) as ledger, bar(_("Adding up 30 days")) as progress:
         if like is None:
-            amounts = [None if text is None else parse_decimal(text) for text in (input_price, output_price, cached)]
-            other: Rates = price_what_if.typed_price(kind, unit, *amounts)
+            into, out = _amounts(input_price, output_price)
+            cached_price = None if cached is None else parse_decimal(cached)
+            other: Rates = price_what_if.typed_price(kind, unit, into, out, cached_price)
         else:
             other = price_what_if.price_like(ledger, like, kind)
         found = price_what_if.what_if(ledger, provider, model, kind, other, progress)

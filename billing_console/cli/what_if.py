@@ -61,7 +61,9 @@ def draw_what_if(found: WhatIf, usage_type: UsageType, ledger: Ledger) -> None:
     """Draw both prices side by side; to stderr goes what the numbers are about and how they came about."""
     from billing_console.cli.table import draw
 
-    draw(price_comparison.rows(found, usage_type, ledger.symbol), COLUMNS, ledger)
+    rows = price_comparison.rows(found, usage_type, ledger.symbol)
+    last = (_("Difference"), "", "", price_comparison.difference(found, ledger.symbol))
+    draw([*rows, last], COLUMNS, ledger)
     for remark in price_comparison.remarks(found, ledger.symbol, ledger.timezone):
         say(remark)
     say(_(METHOD))

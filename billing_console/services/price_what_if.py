@@ -120,18 +120,14 @@ def what_if(
 def typed_price(
     usage_type: UsageType,
     unit: PriceUnit | None,
-    input_price: Decimal | None,
-    output_price: Decimal | None,
-    cached_input_price: Decimal | None,
+    input_price: Decimal,
+    output_price: Decimal,
+    cached_input_price: Decimal | None = None,
 ) -> UnitPrice:
     """Return a price that somebody considers, by the rules of one that is added; raise InvalidInput if it is none."""
-    if input_price is None and output_price is None:
-        raise InvalidInput(_("A price needs --input, --output, or both."), field="inputPrice")
-    price = UnitPrice(
-        unit_for(usage_type, unit), input_price or Decimal(0), output_price or Decimal(0), cached_input_price
-    )
-    check_price(price.input_price, "inputPrice")
-    check_price(price.output_price, "outputPrice")
+    price = UnitPrice(unit_for(usage_type, unit), input_price, output_price, cached_input_price)
+    check_price(input_price, "inputPrice")
+    check_price(output_price, "outputPrice")
     if cached_input_price is not None:
         check_price(cached_input_price, "cachedInputPrice")
     return price
