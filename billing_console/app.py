@@ -197,7 +197,7 @@ class BillingConsoleApp(LedgerConsole):
         """Show every alert, open ones first."""
         from screens.dialogs.alerts import AlertsDialog
 
-        self.push_screen(AlertsDialog())
+        self.push_screen(AlertsDialog(self.query_one(AlertBanner).poll))
 
     def action_approvals(self) -> None:
         """Show what waits for a second person, and what became of it."""

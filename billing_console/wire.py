@@ -280,6 +280,8 @@ ALERT: Fields[AlertView] = {
     "createdAt": lambda alert: alert.created_at,
     "updatedAt": lambda alert: alert.updated_at,
     "resolvedAt": lambda alert: alert.resolved_at,
+    "acknowledgedBy": lambda alert: alert.acknowledged_by,
+    "acknowledgedAt": lambda alert: alert.acknowledged_at,
 }
 
 QUOTA: Fields[QuotaView] = {

@@ -59,6 +59,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolOutlook, ...]"]):
         Binding("n", "check_now", N_("Check now")),
         Binding("H", "history", N_("History")),
         Binding("t", "thresholds", N_("Thresholds")),
+        Binding("m", "models", N_("Models")),
     ]
 
     def compose_body(self) -> ComposeResult:
@@ -136,7 +137,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolOutlook, ...]"]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer a pool's actions only where there is one."""
-        if action in ("recharge", "history", "thresholds", "check_now") and not self.has_class("-filled"):
+        if action in ("recharge", "history", "thresholds", "check_now", "models") and not self.has_class("-filled"):
             return False
         return super().check_action(action, parameters)
 
@@ -196,6 +197,12 @@ class ResourcePoolManagement(DataPane["tuple[PoolOutlook, ...]"]):
         from screens.dialogs.pool_details import PoolDetailsDialog
 
         self.app.push_screen(PoolDetailsDialog(event.item.pool))
+
+    def action_models(self) -> None:
+        """Go to the models of the provider under the cursor."""
+        if self.current is not None:
+            provider = self.current.provider_id, self.current.provider_name
+            self.console.show_tab("models", lambda pane: pane.look_at(*provider))
 
     # Check now
 

@@ -156,7 +156,7 @@ def set_thresholds(ledger: Ledger, provider_id: str, wanted: NewThresholds) -> P
                 setattr(pool, column, after[name])
                 if before[name] != after[name]:
                     trail.state(decision, provider_id, _vouched(after[name]))
-        checked = apply_check(session, ledger, pool)
+        checked = apply_check(session, ledger, pool, trail)
         if before != after or checked.change:
             trail.note(before, after | {"status": checked.pool.status, "alert": checked.change or None})
         return checked.pool

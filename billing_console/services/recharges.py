@@ -265,7 +265,7 @@ def _book(
     pool.opened_at = pool.opened_at or now
     if wanted.amount > 0:
         pool.last_recharge_at = now
-    checked = apply_check(session, ledger, pool)
+    checked = apply_check(session, ledger, pool, trail)
     booked = Recharge(
         provider_id=wanted.subject,
         amount=wanted.amount,

@@ -14,6 +14,7 @@ from sqlmodel import Session
 from billing_console.clock import day_of, start_of
 from billing_console.money import plain
 from billing_console.services.actions import Action
+from billing_console.services.alerts import acknowledgements
 from billing_console.services.audit import Trail
 from billing_console.services.burn import history_of
 from billing_console.services.changes import change
@@ -76,8 +77,11 @@ def reconcile(ledger: Ledger, repair: bool = False, progress: Progress | None = 
 
     def work(session: Session, trail: Trail) -> tuple[Finding, ...]:
         differences = list(_differences(session, ledger, progress, repaired=True))
+        acknowledged = acknowledgements(session)
         for _finding, mend in differences:
             mend(session)
+        for alert in acknowledged.keys() - acknowledgements(session).keys():
+            trail.state("acknowledgements", alert, None)
         if differences:
             findings = [finding for finding, _mend in differences]
             trail.note(_noted(findings, "stored"), _noted(findings, "computed"))
@@ -308,7 +312,7 @@ def _suspend(provider_id: str, since: datetime | None) -> Mend:
 def _check_again(ledger: Ledger, provider_id: str) -> Mend:
     def mend(session: Session) -> None:
         session.expire_all()
-        apply_check(session, ledger, lock_pool(session, provider_id))
+        apply_check(session, ledger, lock_pool(session, provider_id), Trail(provider_id))
 
     return mend
 

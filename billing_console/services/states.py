@@ -1,5 +1,5 @@
-"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models, periodic quotas;
-and its currency and time zone, once.
+"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models, periodic quotas
+and acknowledged alerts; and, decided once, the ledger's currency and time zone.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
 """
@@ -12,7 +12,7 @@ from functools import partial
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
-from billing_console.services import budgets, limits, models, periodic_quotas, roles
+from billing_console.services import alerts, budgets, limits, models, periodic_quotas, roles
 from billing_console.services.audit import State
 from billing_console.services.pools import THRESHOLDS, threshold_states
 from db.schema import Budget, LedgerInfo, Limit, Model, Operator, PeriodicQuota
@@ -53,6 +53,7 @@ READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "models": _models,
     "periodic_quotas": _periodic_quotas,
     **{decision: partial(threshold_states, kind=kind) for kind, (_c, _n, decision) in THRESHOLDS.items()},
+    "acknowledgements": alerts.acknowledgements,
 }
 
 
