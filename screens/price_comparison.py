@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Row = tuple[str, str, str, str]
 """What a line is about, the usage, and what stands for the price in force and for the other one."""
 
-TITLES = ("", N_("Usage"), N_("Price now"), N_("Other price"))
+TITLES = ("", N_("Quantity"), N_("Price now"), N_("Other price"))
 
 PRICES = (
     ("input_price", N_("Input price")),

@@ -214,6 +214,9 @@ def test_prices_are_added_and_never_edited(run: Commands) -> None:
     assert [each["inputPrice"] for each in then] == ["18.00"]
     versions = run("prices", "list", "--all", "--format", "json").json
     assert [each["inputPrice"] for each in versions] == ["0.0000047", "18.00"]
+    assert run(*set_price, "--input", "1", "--from", "2100-01-01").code == 0
+    table = run("prices", "list", "--all").out.splitlines()[1:]
+    assert [line.rstrip().split("  ")[-1] for line in table] == ["to come", "in force", "past"]
     assert run("prices", "list", "--provider", "openai", "--type", "image_generation", "--format", "json").json == []
 
 

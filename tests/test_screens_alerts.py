@@ -99,3 +99,12 @@ async def test_a_viewer_sees_who_acknowledged_and_is_not_offered_to(short: Ledge
         await keys.press("a", "space")
         assert "Acknowledge " not in keys.lines[-2] and "by nobody" in listed(keys, "Qwen")
     assert {alert.acknowledged_by for alert in list_alerts(short)} == {None}
+
+
+@pytest.mark.parametrize("size", [(40, 10), (80, 24), (200, 60)])
+async def test_the_whole_way_can_be_gone_at_any_size(short: Ledger, sqlite_url: str, size: tuple[int, int]) -> None:
+    async with console(sqlite_url, size=size) as keys:
+        await keys.press("a", "space", "enter", "m", "D", "escape", "enter", "escape", "f", "enter", "escape")
+        assert "failed" in keys.line("Filter:") or size[0] < 80
+        await keys.press("6", "v", "w", "escape", "enter", "escape", "p", "escape")
+        assert keys.app.pane is not None and keys.app.pane.NAME == "pricing"

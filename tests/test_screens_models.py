@@ -161,7 +161,12 @@ async def test_hostile_model_ids_and_reasons_are_inert(sqlite_ledger: Ledger, sq
             await keys.press(key)
             assert "[/]\\x1b[2J\\u202e" in keys.screen
             assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
-    assert get_model(sqlite_ledger, "openai", hostile).status is ModelStatus.ENABLED
+        assert get_model(sqlite_ledger, "openai", hostile).status is ModelStatus.ENABLED
+        for key in ("D", "r", "enter", "y"):
+            await keys.press(key)
+            assert "[/]\\x1b[2J\\u202e" in keys.screen
+            assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
+    assert get_model(sqlite_ledger, "openai", hostile).status is ModelStatus.DISABLED
 
 
 async def test_read_only_offers_and_does_no_write(stocked: Ledger, sqlite_url: str) -> None:

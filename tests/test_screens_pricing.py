@@ -222,6 +222,7 @@ async def test_the_page_shows_what_the_price_would_have_changed_before_it_is_set
     sqlite_ledger: Ledger, sqlite_url: str
 ) -> None:
     price(sqlite_ledger)
+    following = price(sqlite_ledger, effective_from=datetime(2101, 1, 1, tzinfo=UTC))
     record_usage(sqlite_ledger, [usage(input_tokens=1_000_000, output_tokens=0, created_at=YESTERDAY)])
     async with console(sqlite_url) as keys:
         await keys.press("6", "p")
@@ -229,10 +230,11 @@ async def test_the_page_shows_what_the_price_would_have_changed_before_it_is_set
         assert "¥10.00 → ¥12.50, +¥2.50 (+25.00%)" in " ".join(keys.screen.replace("│", " ").split())
         assert "1 successful call from" in keys.screen
         assert re.search(r"Holds from +2020-01-01 08:00 → 2100-01-01 00:00, in \d+ d", keys.screen)
+        assert f"2100-01-01 00:00 → 2101-01-01 08:00, price {following.id}" in keys.line("Holds until")
         await keys.press("escape")
         assert "successful call" not in keys.screen
         assert "12.5" in keys.line("Input price")
-    assert len(list_prices(sqlite_ledger, all_versions=True)) == 1
+    assert len(list_prices(sqlite_ledger, all_versions=True)) == 2
 
 
 async def test_another_models_price_or_a_typed_one_is_tried_side_by_side(

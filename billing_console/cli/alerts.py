@@ -35,7 +35,7 @@ COLUMNS: tuple[Column[AlertView], ...] = (
     Column(N_("Raised"), lambda alert: alert.created_at),
     Column(N_("Resolved"), lambda alert: alert.resolved_at or _("open")),
     Column(N_("Acknowledged by"), lambda alert: alert.acknowledged_by),
-    Column(N_("Acknowledged"), lambda alert: alert.acknowledged_at),
+    Column(N_("Acknowledged at"), lambda alert: alert.acknowledged_at),
 )
 
 

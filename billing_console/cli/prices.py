@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,8 +56,18 @@ COLUMNS: tuple[Column[PriceView], ...] = (
         right=True,
     ),
     Column(N_("Holds from"), lambda price: price.effective_from),
-    Column(N_("In force"), lambda price: price.in_force),
 )
+
+
+def _state(at: datetime) -> Column[PriceView]:
+    """Tell in words which prices hold at an instant, held before or are to come."""
+
+    def word(price: PriceView) -> str:
+        if price.in_force:
+            return _("in force")
+        return _("to come") if price.effective_from > at else _("past")
+
+    return Column(N_("State"), word)
 
 
 @app.command("list", help=N_("List the prices in force."))
@@ -77,7 +88,8 @@ def list_all(
     with opened(context) as ledger:
         instant = None if at is None else parse_instant(at, ledger.timezone)
         rows = list_prices(ledger, provider, model, kind, at=instant, all_versions=everything)
-        write_list(rows, wire.PRICE, COLUMNS, form, ledger)
+        columns = (*COLUMNS, _state(instant or ledger.clock()))
+        write_list(rows, wire.PRICE, columns, form, ledger)
 
 
 TypeArgument = Annotated[UsageType, typer.Argument(metavar="TYPE", help=N_("The usage type."))]

@@ -53,7 +53,7 @@ class AlertsDialog(Dialog[None]):
             Column("balancePercentage", N_("Balance"), self._percent, lambda a: a.balance_percentage, 2, right=True),
             Column("availableBalance", N_("Available"), self._available, lambda a: a.available_balance, right=True),
             Column("age", N_("Age"), self._age, self._lasted, min_width=16),
-            Column("acknowledgedBy", N_("Acknowledged"), self._known, lambda a: a.acknowledged_by, 0, 14, 28),
+            Column("acknowledgedBy", N_("Acknowledged"), self._known, lambda a: a.acknowledged_by, 0, 18, 28),
             Column("createdAt", N_("Raised"), self._raised, lambda a: clock.iso(a.created_at), 1, 11),
             Column("resolvedAt", N_("Resolved"), self._resolved, lambda a: a.resolved_at, 3, 11),
         )

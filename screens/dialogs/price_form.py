@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -145,10 +145,16 @@ class PriceDialog(ConfirmedForm["PriceView"]):
         def work(ledger: Ledger) -> Sequence[Change]:
             from billing_console.services.prices import list_prices
 
-            found = list_prices(ledger, *identity, at=values["effective_from"])
-            old = found[0] if found else None
+            start = values["effective_from"]
+            found = list_prices(ledger, *identity, at=start, all_versions=True)
+            old = next((price for price in found if price.in_force), None)
+            later = [price for price in found if price.effective_from > (start or ledger.clock())]
             unit = _(words.UNITS[old.unit]) if old else "–"
-            lines = [self._from(old, values["effective_from"]), Change(_("Unit"), unit, _(words.UNITS[bought]))]
+            lines = [
+                self._from(old, start),
+                *self._until(start, later),
+                Change(_("Unit"), unit, _(words.UNITS[bought])),
+            ]
             for name, label in PRICES.items():
                 before = _spelled(getattr(old, name), ledger) if old else "–"
                 lines.append(Change(_(label), before, _spelled(values[name], ledger)))
@@ -166,6 +172,14 @@ class PriceDialog(ConfirmedForm["PriceView"]):
         if start > now:
             return Change(_("Holds from"), since, _("%(time)s, in %(span)s") % after)
         return Change(_("Holds from"), since, _("%(time)s, past: calls billed since keep their cost") % after)
+
+    def _until(self, start: datetime | None, later: Sequence[PriceView]) -> Iterator[Change]:
+        """Say until when both hold, where a price is to follow this one."""
+        if later:
+            now = self.console.now()
+            ends = words.instant(start, now, seconds=False, year=True) if start else _("now")
+            following = words.instant(later[-1].effective_from, now, seconds=False, year=True)
+            yield Change(_("Holds until"), ends, _("%(time)s, price %(id)d") % {"time": following, "id": later[-1].id})
 
     def _show_page(self, changes: Sequence[Change]) -> None:
         """Show the page at once, and add what the last 30 days would have cost as soon as it is known."""
