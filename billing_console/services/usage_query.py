@@ -198,8 +198,9 @@ def model_pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] 
         known = select(models.provider_id, models.model_id)
     else:
         known = select(stats.provider_id, stats.model_id).where(*chosen.on(stats, "usage_type"))
+    # The sum keeps SQLite from going through all records and looking for each in the outbox, which is all but empty.
     waiting = select(RECORDS.c.provider_id, RECORDS.c.model_id).join(
-        table_of(UsageOutbox), outbox.usage_id == RECORDS.c.id
+        table_of(UsageOutbox), outbox.usage_id + 0 == RECORDS.c.id
     )
     every = union(known, waiting).subquery()
     query = select(every.c.provider_id, every.c.model_id).where(*chosen.on(every.c, "provider_id", "model_id"))
