@@ -1,4 +1,4 @@
-"""The scheduler inside the console: settles usage and checks the pools, every few minutes, while it runs."""
+"""The scheduler inside the console: settles usage, books what is due of quotas and checks the pools, while it runs."""
 
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ class PoolTimer:
 
     def _check(self) -> None:
         from billing_console.services.check import check_pools
+        from billing_console.services.quota_due import book_all_due
         from billing_console.services.settlement import settle
 
         try:
             settle(self._ledger)
             check_pools(self._ledger, if_older_than=max(self._interval - MARGIN, self._interval / 2))
+            book_all_due(self._ledger)
         except BillingError as error:
             self._report(
                 Unavailable(_("The pools could not be checked: %(reason)s") % {"reason": error.message}, error.hint)

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from billing_console.services.audit_anchor import Anchor
     from billing_console.services.audit_verify import AuditFinding
     from billing_console.services.backup import BackedUp, Restored
+    from billing_console.services.budgets import BudgetView
     from billing_console.services.costs import CostRow
+    from billing_console.services.costs_compare import ComparedRow
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
+    from billing_console.services.outlook import PoolOutlook
+    from billing_console.services.periodic_quotas import PeriodicView
     from billing_console.services.pools import PoolView
     from billing_console.services.prices import PricesAdded, PriceView
     from billing_console.services.quotas import GrantView, QuotaDetails, QuotaView
@@ -121,7 +125,39 @@ COST: Fields[CostRow] = {
     "totalCost": lambda row: row.total_cost,
     "callCount": lambda row: row.call_count,
     "failedCount": lambda row: row.failed_count,
+    "costPerCall": lambda row: row.cost_per_call,
+    "costPerMillionTokens": lambda row: row.cost_per_million_tokens,
 }
+
+
+def compared(fields: Fields[CostRow]) -> Fields[ComparedRow]:
+    """Return the fields of a row of cost statistics with its share and the change to the period before."""
+
+    def of_row(value: Callable[[CostRow], object]) -> Callable[[ComparedRow], object]:
+        return lambda compared: value(compared.row)
+
+    return {
+        **{name: of_row(value) for name, value in fields.items()},
+        "costShare": lambda compared: number(compared.share),
+        "previousCost": lambda compared: compared.change.previous,
+        "costChange": lambda compared: compared.change.amount,
+        "costChangePercentage": lambda compared: number(compared.change.percentage),
+    }
+
+
+BUDGET: Fields[BudgetView] = {
+    "providerId": lambda view: view.provider_id or None,
+    "month": lambda view: view.projection.month,
+    "budgetAmount": lambda view: view.amount,
+    "monthToDate": lambda view: view.projection.to_date,
+    "remainingAmount": lambda view: view.left,
+    "projectedCost": lambda view: view.projection.expected,
+    "projectedLow": lambda view: view.projection.low,
+    "projectedHigh": lambda view: view.projection.high,
+    "historyDays": lambda view: view.projection.history_days,
+    "budgetStatus": lambda view: view.status,
+}
+"""A month, by its first day, of a provider, or of all together where providerId is null."""
 
 POOL: Fields[PoolView] = {
     "providerId": lambda pool: pool.provider_id,
@@ -134,9 +170,26 @@ POOL: Fields[PoolView] = {
     "isLowBalance": lambda pool: pool.is_low_balance,
     "status": lambda pool: pool.status,
     "lowThreshold": lambda pool: _percent(pool.low_threshold),
+    "lowAmount": lambda pool: pool.low_amount,
+    "lowDays": lambda pool: pool.low_days,
     "lastRechargeDate": lambda pool: pool.last_recharge_at,
     "lastCheckDate": lambda pool: pool.last_check_at,
 }
+
+
+def _of_pool(value: Callable[[PoolView], object]) -> Callable[[PoolOutlook], object]:
+    return lambda outlook: value(outlook.pool)
+
+
+OUTLOOK: Fields[PoolOutlook] = {
+    **{name: _of_pool(value) for name, value in POOL.items()},
+    "historyDays": lambda outlook: outlook.history_days,
+    "burnPerDay": lambda outlook: outlook.burn_per_day,
+    "emptyAt": lambda outlook: outlook.empty.at,
+    "emptyAtEarliest": lambda outlook: outlook.empty.earliest,
+    "emptyAtLatest": lambda outlook: outlook.empty.latest,
+}
+"""A pool and where it is heading: what is not known, or more than a year away, is null."""
 
 RECHARGE: Fields[RechargeView] = {
     "id": lambda entry: entry.id,
@@ -227,6 +280,8 @@ ALERT: Fields[AlertView] = {
     "createdAt": lambda alert: alert.created_at,
     "updatedAt": lambda alert: alert.updated_at,
     "resolvedAt": lambda alert: alert.resolved_at,
+    "acknowledgedBy": lambda alert: alert.acknowledged_by,
+    "acknowledgedAt": lambda alert: alert.acknowledged_at,
 }
 
 QUOTA: Fields[QuotaView] = {
@@ -250,13 +305,35 @@ GRANT: Fields[GrantView] = {
     "operator": lambda grant: grant.operator,
     "approvedBy": lambda grant: grant.approved_by,
     "createdAt": lambda grant: grant.created_at,
+    "expiresAt": lambda grant: grant.expires_at,
+    "expiresId": lambda grant: grant.expires_id,
+}
+
+PERIODIC: Fields[PeriodicView] = {
+    "userId": lambda periodic: periodic.user_id,
+    "period": lambda periodic: periodic.period,
+    "amount": lambda periodic: periodic.amount,
+    "operator": lambda periodic: periodic.operator,
+    "createdAt": lambda periodic: periodic.created_at,
 }
 
 
 def quota_details(details: QuotaDetails) -> dict[str, object]:
-    """Return a quota with its grants and the user's newest calls."""
+    """Return a quota with what it is used for a day, its grants and the user's newest calls."""
+    use, days_left = details.use, details.use.days_left(details.quota.remaining_amount)
     return record(QUOTA, details.quota) | {
-        "grants": [record(GRANT, grant) for grant in details.grants],
+        "costPerDay": use.per_day,
+        "daysLeft": None if days_left is None else number(round(days_left, 1)),
+        "costToday": use.unusual.today,
+        "isUnusual": use.unusual.is_unusual if use.unusual.has_history else None,
+        "usualCost": use.unusual.median,
+        "usualFactor": number(use.unusual.factor),
+        "usualDays": use.unusual.days,
+        "unusualAbove": use.unusual.threshold,
+        "periodic": None if details.periodic is None else record(PERIODIC, details.periodic),
+        "grants": [
+            record(GRANT, grant) | {"leftAmount": details.left.get(grant.id, Decimal(0))} for grant in details.grants
+        ],
         "recent": [record(USAGE, row) for row in details.recent],
     }
 

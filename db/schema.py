@@ -284,7 +284,7 @@ class UserQuota(SQLModel, table=True):
 class QuotaGrant(SQLModel, table=True):
     """Quota given to a user, taken back or expired (negative); append-only.
 
-    `used_before` is what the user had used when the row was written, from which follows which grant paid for what.
+    `used_before` is what the user had used when the row took effect, from which follows which grant paid for what.
     `expires_id` names the grant of which a negative row ends what is left.
     """
 

@@ -323,7 +323,7 @@ def test_approving_asks_who_asked_for_what(
 ) -> None:
     line = ("--database", sqlite_url, "approvals", "approve", str(requests[0].id))
     with terminal(*line, size=(120, 24)) as shown:
-        shown.until("asker asks to recharge openai by ¥500.00 (INV-1). Approve it? [y/N]")
+        shown.until("asker asks to recharge openai by ¥500.00 (INV-1): available ¥0.00 → ¥500.00. Approve it? [y/N]")
         shown.type(keys)
         assert shown.end() == code
     assert len(recharge_history(sqlite_ledger)) == 1 - code

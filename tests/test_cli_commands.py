@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from billing_console.services.ledger import Ledger
+from billing_console.services.metering import record_usage
 from tests.commands import Answer, Commands
-from tests.factories import execute, gateway_insert, pool, spend
+from tests.factories import execute, gateway_insert, pool, price, spend, usage
 
 
 @pytest.fixture
@@ -102,6 +106,22 @@ def test_alerts_are_listed_open_and_past(run: Commands, sqlite_ledger: Ledger) -
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "Nothing found.\n")
 
 
+def test_an_alert_is_acknowledged_by_its_provider_or_its_id(run: Commands, sqlite_ledger: Ledger) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    spend(sqlite_ledger, "95")
+    assert run("check-pools").code == 1
+    (alert,) = run("alerts", "list", "--format", "json").json
+    assert (alert["acknowledgedBy"], alert["acknowledgedAt"]) == (None, None)
+    assert run("--read-only", "alerts", "acknowledge", "openai").code == 77
+    done = run("alerts", "acknowledge", "openai")
+    assert re.fullmatch(r"Alert \d+ of openai is acknowledged by \S+\.\n", done.out)
+    again = run("alerts", "acknowledge", str(alert["id"]), "--format", "json").json
+    assert again == run("alerts", "list", "--format", "json").json[0]
+    assert again["acknowledgedBy"] and again["acknowledgedAt"] and again["isResolved"] is False
+    wrong = run("alerts", "acknowledge", "opnai")
+    assert (wrong.code, wrong.out) == (1, "")
+
+
 def test_quota_is_granted_shown_and_taken_back(run: Commands, sqlite_ledger: Ledger) -> None:
     assert run("quotas", "grant", "alice", "20", "--reference", "T-7", "--yes").code == 0
     spend(sqlite_ledger, "12.5", user_id="alice")
@@ -112,12 +132,38 @@ def test_quota_is_granted_shown_and_taken_back(run: Commands, sqlite_ledger: Led
     listed = run("quotas", "list", "--format", "json").json
     assert [(quota["userId"], quota["remainingAmount"]) for quota in listed] == [("alice", "5.00"), ("bob", None)]
     assert [quota["userId"] for quota in run("quotas", "list", "--granted", "--format", "json").json] == ["alice"]
-    assert [quota["userId"] for quota in run("quotas", "list", "--user", "BO", "--format", "json").json] == ["bob"]
+    for option in ("--user", "--search"):
+        assert [quota["userId"] for quota in run("quotas", "list", option, "BO", "--format", "json").json] == ["bob"]
+    assert run("quotas", "list", "--exhausted", "--format", "json").json == []
+    by_use = run("quotas", "list", "--sort", "used", "--limit", "1", "--format", "json").json
+    assert [quota["userId"] for quota in by_use] == ["alice"]
     shown = run("quotas", "show", "alice").out
     assert "T-7" in shown
     assert "¥12.50" in shown
     assert len(run("quotas", "show", "alice", "--format", "json").json["grants"]) == 2
     assert run("quotas", "show", "alcie").code == 1
+
+
+def test_quota_that_expires_and_comes_back_on_the_command_line(run: Commands, sqlite_ledger: Ledger) -> None:
+    grant = ("quotas", "grant", "alice", "20", "--reference", "T-7", "--yes")
+    until = run(*grant, "--expires", "2099-12-31", "--format", "json").json["expiresAt"]
+    assert until == "2099-12-31T16:00:00Z"
+    today = run(*grant, "--days", "0", "--format", "json").json["expiresAt"]
+    assert today.endswith("T16:00:00Z") and "(until" in run("quotas", "show", "alice").out
+    for wrong in (("--expires", "2020-01-01"), ("--expires", "soon"), ("--days", "1", "--expires", "2099-01-01")):
+        assert run(*grant, *wrong).code == 2
+    assert run("quotas", "period", "alice", "day", "5").code == 2  # no terminal to ask on
+    given = run("quotas", "period", "alice", "day", "5", "--yes", "--format", "json").json
+    assert (given["periodic"]["period"], given["periodic"]["amount"], given["grantedAmount"]) == ("day", "5.00", "5.00")
+    assert given["remainingAmount"] == "45.00"
+    shown = run("quotas", "show", "alice", "--format", "json").json
+    assert (shown["periodic"]["amount"], shown["grants"][0]["leftAmount"]) == ("5.00", "5.00")
+    assert "¥5.00 every day" in run("quotas", "show", "alice").out
+    assert "granted now ¥0.00" in run("quotas", "period", "alice", "day", "6", "--yes").out
+    assert "has no periodic quota; remaining ¥45.00" in run("quotas", "period", "alice", "off").out
+    for words in ("off 5", "day", "year 5", "day 0"):
+        assert run("quotas", "period", "alice", *words.split(), "--yes").code == 2
+    assert run("audit", "verify").code == 0 and run("reconcile").code == 0
 
 
 def test_a_model_is_disabled_and_enabled_with_a_reason(run: Commands, sqlite_ledger: Ledger) -> None:
@@ -136,6 +182,27 @@ def test_a_model_is_disabled_and_enabled_with_a_reason(run: Commands, sqlite_led
     assert run("models", "disable", "openai", "gpt-5", "--reason", "r").code == 1
 
 
+def test_all_models_of_a_provider_are_disabled_and_enabled(run: Commands, sqlite_ledger: Ledger) -> None:
+    for model in ("gpt-4o", "o3"):
+        spend(sqlite_ledger, "1", model_id=model)
+    spend(sqlite_ledger, "1", provider_id="qwen", model_id="max")
+    everyone = ("models", "disable", "openai", "--all", "--reason", "contract ended")
+    assert run(*everyone).out == "2 models of openai disabled.\n"
+    assert run(*everyone, "--format", "json").json == {"providerId": "openai", "changed": 0, "models": []}
+    listed = run("models", "list", "--format", "json").json
+    assert [(model["modelId"], model["status"]) for model in listed] == [
+        ("gpt-4o", "disabled"),
+        ("o3", "disabled"),
+        ("max", "enabled"),
+    ]
+    assert run("models", "enable", "openai", "o3", "--reason", "r").code == 0
+    back = run("models", "enable", "openai", "--all", "--reason", "renewed", "--format", "json").json
+    assert [model["modelId"] for model in back["models"]] == ["gpt-4o"]
+    for wrong in (("openai",), ("openai", "o3", "--all")):
+        assert run("models", "disable", *wrong, "--reason", "r").code == 2
+    assert run("models", "disable", "opnai", "--all", "--reason", "r").code == 1
+
+
 def test_prices_are_added_and_never_edited(run: Commands) -> None:
     set_price = ("prices", "set", "openai", "gpt-4o", "text_generation")
     assert run(*set_price, "--input", "18", "--output", "72", "--from", "2026-01-01").code == 0
@@ -148,6 +215,30 @@ def test_prices_are_added_and_never_edited(run: Commands) -> None:
     versions = run("prices", "list", "--all", "--format", "json").json
     assert [each["inputPrice"] for each in versions] == ["0.0000047", "18.00"]
     assert run("prices", "list", "--provider", "openai", "--type", "image_generation", "--format", "json").json == []
+
+
+def test_a_price_is_tried_on_the_usage_of_30_days(run: Commands, sqlite_ledger: Ledger) -> None:
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    price(sqlite_ledger)
+    price(sqlite_ledger, provider_id="qwen", model_id="max", input_price=Decimal(5))
+    record_usage(sqlite_ledger, [usage(input_tokens=1_000_000, output_tokens=0, created_at=now)])
+    tried = ("prices", "what-if", "openai", "gpt-4o", "text_generation")
+    found = run(*tried, "--input", "12.5", "--format", "json").json
+    assert (found["billedAmount"], found["now"]["costAmount"], found["other"]["costAmount"]) == (
+        "10.00",
+        "10.00",
+        "12.50",
+    )
+    assert (found["difference"], found["differencePercent"], found["callCount"]) == ("2.50", 25, 1)
+    assert "priced once" in found["method"]
+    drawn = run(*tried, "--like", "qwen/max")
+    assert re.search(r"Difference +-¥5\.00 \(-50\.00%\)", drawn.out)
+    assert "1 successful call from" in drawn.err and "priced once" in drawn.err
+    assert run("--read-only", *tried, "--input", "1").code == 0
+    for wrong in ((), ("--input", "1", "--like", "qwen/max"), ("--cached-input", "1"), ("--like", "qwen")):
+        assert run(*tried, *wrong).code == 2, wrong
+    assert run(*tried, "--like", "qwen/min").code == 1
+    assert len(run("prices", "list", "--all", "--format", "json").json) == 2
 
 
 def test_reconcile_finds_names_and_repairs_what_the_facts_contradict(run: Commands, sqlite_ledger: Ledger) -> None:

@@ -163,3 +163,43 @@ def test_costs_are_grouped_and_summed(run: Commands, sqlite_ledger: Ledger) -> N
     assert run("costs", *DAY, "--group-by", "weather").code == 2
     assert run("costs", "--from", "2026-03-11", "--to", "2026-03-10").code == 2
     assert run("costs", "--from", "yesterday").code == 2
+
+
+def test_costs_by_week_and_month_with_unit_costs(run: Commands, sqlite_ledger: Ledger) -> None:
+    for day in (0, 1, 6):
+        spend(sqlite_ledger, "3", created_at=NOON + timedelta(days=day), total_tokens=2_000_000)
+    range_ = ("--from", "2026-03-01", "--to", "2026-03-31", "--format", "json")
+    assert [(row["statDate"], row["totalCost"]) for row in run("costs", *range_, "--group-by", "week").json] == [
+        ("2026-03-16", "3.00"),
+        ("2026-03-09", "6.00"),
+    ]
+    (month,) = run("costs", *range_, "--group-by", "month").json
+    assert month == {
+        "statDate": "2026-03-01",
+        "totalUsage": 6_000_000,
+        "totalCost": "9.00",
+        "callCount": 3,
+        "failedCount": 0,
+        "costPerCall": "3.00",
+        "costPerMillionTokens": "1.50",
+    }
+    assert "2026-03 " in run("costs", *range_[:-2], "--group-by", "month").out
+    twice = run("costs", "--group-by", "week,month")
+    assert (twice.code, "more than one period" in twice.err) == (2, True)
+
+
+def test_costs_beside_those_before(run: Commands, sqlite_ledger: Ledger) -> None:
+    spend(sqlite_ledger, "3", created_at=NOON)
+    spend(sqlite_ledger, "1", created_at=NOON, provider_id="azure")
+    spend(sqlite_ledger, "8", created_at=NOON - timedelta(days=1))
+    compared = ("costs", *DAY, "--group-by", "provider", "--compare")
+    assert [list(row.values())[-4:] for row in run(*compared, "--format", "json").json] == [
+        [75, "8.00", "-5.00", -62.5],
+        [25, "0.00", "1.00", None],
+    ]
+    table = run(*compared)
+    assert table.err == (
+        "2026-03-10 to 2026-03-10: ¥4.00, 2 calls, 0 of them failed. 2026-03-09 to 2026-03-09: ¥8.00 (-50.0%).\n"
+    )
+    assert "75.0%" in table.out and "-62.5%" in table.out
+    assert rows(run(*compared, "--format", "csv"))[1]["costChangePercentage"] == ""

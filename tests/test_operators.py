@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from billing_console.errors import ExitCode, InvalidInput, NotFound, NotPermitted, Refused
 from billing_console.services.actions import Action
 from billing_console.services.audit import AuditFilter, AuditView, list_audit
+from billing_console.services.budgets import set_budget
 from billing_console.services.check import check_pools
 from billing_console.services.decisions import approve, reject
 from billing_console.services.identity import this_person
@@ -24,15 +26,31 @@ from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.limits import set_limit
 from billing_console.services.models import set_model_enabled
 from billing_console.services.operators import add_operator, list_operators, remove_operator
-from billing_console.services.pools import get_pool, list_pools, open_pool, set_threshold
+from billing_console.services.periodic_quotas import set_periodic
+from billing_console.services.pools import get_pool, list_pools, open_pool, set_thresholds
+from billing_console.services.quota_due import book_all_due
 from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import preview_recharge, recharge, reverse_recharge
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import reprice, settle
-from db.values import LimitName, Outcome, Role
+from db.values import LimitName, Outcome, Period, Role
 from tests.commands import Commands
 from tests.conftest import OpenLedger
-from tests.factories import TESTER, acting, everything, execute, gateway_insert, pay, pool, price, query, set_up, spend
+from tests.factories import (
+    NOON,
+    TESTER,
+    acting,
+    at,
+    everything,
+    execute,
+    gateway_insert,
+    pay,
+    pool,
+    price,
+    query,
+    set_up,
+    spend,
+)
 from tests.people import NOBODY, as_uid, command_as
 from tests.postgres_server import open_to_everyone
 
@@ -46,6 +64,7 @@ WRITES: dict[Action, tuple[Role, Write]] = {
     Action.RECHARGE: (Role.OPERATOR, lambda ledger: recharge(ledger, "openai", Decimal(5), reference="r")),
     Action.GRANT: (Role.OPERATOR, lambda ledger: grant_quota(ledger, "alice", Decimal(50), reference="r")),
     Action.REVOKE: (Role.OPERATOR, lambda ledger: revoke_quota(ledger, "alice", Decimal(1), reference="r")),
+    Action.DUE: (Role.OPERATOR, book_all_due),
     Action.MODEL_DISABLE: (
         Role.OPERATOR,
         lambda ledger: set_model_enabled(ledger, "openai", "gpt-4o", False, reason="r"),
@@ -58,8 +77,10 @@ WRITES: dict[Action, tuple[Role, Write]] = {
     Action.SETTLE: (Role.OPERATOR, settle),
     Action.REPRICE: (Role.OPERATOR, reprice),
     Action.PRICE: (Role.ADMIN, price),
-    Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_threshold(ledger, "openai", Decimal(20))),
+    Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_thresholds(ledger, "openai", {"percent": Decimal(20)})),
+    Action.PERIOD: (Role.ADMIN, lambda ledger: set_periodic(ledger, "alice", Period.DAY, Decimal(5))),
     Action.LIMIT: (Role.ADMIN, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(1000))),
+    Action.BUDGET: (Role.ADMIN, lambda ledger: set_budget(ledger, "openai", Decimal(1000))),
     Action.OPERATOR_ADD: (Role.ADMIN, lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
     Action.OPERATOR_REMOVE: (Role.ADMIN, lambda ledger: remove_operator(ledger, "carol")),
     Action.REVERSE: (Role.ADMIN, lambda ledger: reverse_recharge(ledger, 1, reason="r")),
@@ -91,6 +112,7 @@ def prepare(ledger: Ledger) -> None:
     pool(ledger, amount="100")
     spend(ledger, "1")
     grant_quota(ledger, "alice", Decimal(10), reference="first")
+    grant_quota(at(ledger, NOON), "bob", Decimal(10), reference="first", expires_at=NOON + timedelta(hours=1))
     gateway_insert(ledger, cost_amount=10**9)
     set_limit(ledger, LimitName.APPROVAL_ABOVE, Decimal(200))
     for number in (1, 2):
@@ -144,7 +166,7 @@ def test_a_part_of_the_program_that_only_checks_may_only_check(ledger: Ledger) -
     prepare(ledger)
     cron = replace(ledger, actor=system("check-pools"), role=None)
     for action, (_least, work) in WRITES.items():
-        if action in (Action.POOL_CHECK, Action.SETTLE):
+        if action in (Action.POOL_CHECK, Action.SETTLE, Action.DUE):
             work(cron)
             continue
         with pytest.raises(NotPermitted):
@@ -245,7 +267,7 @@ def test_unknown_people_get_77_and_are_told_whom_to_ask(shared: tuple[Path, str]
         f" Ask an admin of this ledger: {ME}, tester.\n"
     )
     (entry,) = refusals(opened(url), "nobody")
-    assert (entry.uid, entry.account, entry.action, entry.target) == (NOBODY, "nobody", "ledger.open", "pools")
+    assert (entry.uid, entry.account, entry.action, entry.target) == (NOBODY, "nobody", "ledger.open", "pools list")
 
 
 def test_no_environment_variable_makes_somebody_else_of_you(
@@ -313,7 +335,7 @@ def test_a_forced_name_is_refused_and_audited_where_no_such_file_allows_it(
     assert answer.err.startswith("billing-console: The account nobody may not use --as. Root allows it")
     assert len(list_pools(ledger)) == 0
     (entry,) = refusals(ledger, "nobody")
-    assert (entry.uid, entry.action, entry.target) == (NOBODY, "ledger.open", "pools")
+    assert (entry.uid, entry.action, entry.target) == (NOBODY, "ledger.open", "pools add")
 
 
 def test_the_settings_file_is_judged_as_it_is_read_and_not_by_its_name(
@@ -373,7 +395,7 @@ def test_a_viewer_reads_and_every_writing_command_is_77(run: Commands, sqlite_le
         "pools add new",
         "pools recharge openai 5 --reference r --yes",
         "pools reverse 1 --reason r --yes",
-        "pools threshold openai 20",
+        "pools threshold openai --percent 20",
         "quotas grant alice 5 --reference r --yes",
         "quotas revoke alice 5 --reference r --yes",
         "models disable openai gpt-4o --reason r",

@@ -16,11 +16,14 @@ from billing_console.services.catalogue import user_ids
 from billing_console.services.ledger import Ledger
 from billing_console.services.quotas import (
     GrantView,
+    QuotaOrder,
+    QuotaSort,
     QuotaView,
     grant_quota,
     list_quotas,
     preview_grant,
     quota_details,
+    quota_page,
     revoke_quota,
 )
 from billing_console.services.reconcile import reconcile
@@ -271,3 +274,41 @@ def test_users_are_listed_by_what_they_have_left(ledger: Ledger) -> None:
     assert user_ids(ledger, "no") == ("none", "none-less")
     assert user_ids(ledger, "%") == ()
     assert user_ids(ledger, limit=2) == ("much", "none")
+
+
+def test_users_are_sorted_and_narrowed_in_the_database(ledger: Ledger) -> None:
+    for user_id, granted, used in (("b", "1", "5"), ("a", "9", "1"), ("c", "4", "4"), ("none", None, "7")):
+        if granted is not None:
+            grant(ledger, granted, user_id)
+        spend(ledger, used, user_id=user_id)
+
+    def order(by: QuotaSort, descending: bool = False, **options: Any) -> str:
+        rows = list_quotas(ledger, order=QuotaOrder(by, descending), **options)
+        return " ".join(row.user_id for row in rows)
+
+    assert order(QuotaSort.REMAINING) == "b c a none"
+    assert order(QuotaSort.REMAINING, True) == "a c b none"
+    assert order(QuotaSort.GRANTED, True) == "a c b none"
+    assert order(QuotaSort.USED) == "a c b none"
+    assert order(QuotaSort.USED, True, limit=2) == "none b"
+    assert order(QuotaSort.USER, True) == "none c b a"
+    assert order(QuotaSort.REMAINING, only_blocked=True) == "b c"
+
+
+def test_where_a_quota_is_required_who_has_none_is_exhausted_too(ledger: Ledger) -> None:
+    grant(ledger, "9")
+    spend(ledger, "7", user_id="none")
+    strict = replace(ledger, require_quota=True)
+    assert [row.user_id for row in list_quotas(strict)] == ["none", "alice"]
+    assert [row.user_id for row in list_quotas(strict, only_blocked=True)] == ["none"]
+
+
+def test_a_page_counts_what_it_does_not_show(ledger: Ledger) -> None:
+    for number in range(4):
+        grant(ledger, "1", f"user-{number}")
+        spend(ledger, Decimal(number), user_id=f"user-{number}")
+    page = quota_page(ledger, search="user", limit=2)
+    assert ([row.user_id for row in page.rows], page.users, page.blocked) == (["user-3", "user-2"], 4, 3)
+    page = quota_page(ledger, only_blocked=True, limit=2)
+    assert (len(page.rows), page.users, page.blocked) == (2, 3, 3)
+    assert quota_page(ledger, search="nobody", limit=2).users == 0

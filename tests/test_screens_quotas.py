@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import csv
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, event
 from textual.widgets import Input
 
+from billing_console.services.approvals import list_approvals
 from billing_console.services.ledger import Ledger
+from billing_console.services.limits import set_limit
 from billing_console.services.metering import record_usage
 from billing_console.services.quotas import QuotaView, grant_quota, list_quotas, quota_details
 from billing_console.services.settlement import settle
+from db.values import LimitName, Role
 from screens.quotas import MOST
-from tests.factories import everything, spend, usage
+from tests.factories import acting, everything, spend, usage
 from tests.keyboard import Keyboard, console
 
 HOSTILE = "[/]\x1b[2J\u202e[@click=app.quit]x[/]"
@@ -84,7 +89,7 @@ async def test_a_hostile_user_id_is_shown_inert_and_granted_exactly(sqlite_ledge
     spend(sqlite_ledger, "1", user_id=HOSTILE)
     async with console(sqlite_url) as keys:
         await keys.press("4")
-        assert "[/]\\x1b[2J\\u202e[@cl" in keys.screen
+        assert "[/]\\x1b[2J\\u2" in keys.screen
         await keys.press("c")
         assert keys.app.screen.query_one("#userId", Input).value == HOSTILE
         assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
@@ -147,7 +152,7 @@ async def test_many_users_are_cut_honestly_on_the_screen_and_exported_whole(
     settle(sqlite_ledger)
     async with console(sqlite_url) as keys:
         await keys.press("4")
-        assert f"the first {MOST} users" in keys.screen
+        assert f"the first {MOST} of {MOST + 1} users" in keys.screen
         await keys.press("e", "enter")
         exported = next(tmp_path.glob("quotas-*.csv"))
         with exported.open(encoding="utf-8", newline="") as file:
@@ -178,3 +183,194 @@ async def test_a_first_grant_that_would_stop_a_user_says_so(sqlite_ledger: Ledge
         await keys.type("9")
         await keys.press("enter", "enter")
         assert "allowed → allowed" in keys.screen
+
+
+def stock_three(ledger: Ledger) -> None:
+    """alice has 10 left, bob 5, carol none of her 3."""
+    for user, amount in (("alice", 10), ("bob", 5), ("carol", 3)):
+        grant_quota(ledger, user, Decimal(amount), reference="r")
+    spend(ledger, "3", user_id="carol")
+
+
+async def test_marked_users_are_granted_together_with_one_confirmation(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    stock_three(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "space", "down", "space")
+        assert "2 marked" in keys.screen
+        assert "✓ carol" in keys.screen and "✓ alice" in keys.screen and "✓ bob" not in keys.screen
+        await keys.press("c")
+        await grant(keys, "7.5", "June")
+        assert "Grant ¥7.50 to each of 2 users, ¥15.00 in all, reference “June”?" in keys.screen
+        assert "¥10.00 → ¥17.50" in keys.line("│ alice") and "¥0.00 → ¥7.50" in keys.line("│ carol")
+        await keys.burst("y", "y")
+        assert "2 users were granted ¥15.00 in all" in keys.said
+        assert "marked" not in keys.screen and "✓" not in keys.screen
+    assert [quota(sqlite_ledger, user).remaining_amount for user in ("alice", "bob", "carol")] == [
+        Decimal("17.5"),
+        Decimal(5),
+        Decimal("7.5"),
+    ]
+
+
+async def test_marks_stay_through_a_filter_and_escape_takes_them_away_first(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    stock_three(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "M")
+        assert "3 marked" in keys.screen
+        await keys.press("M", "space", "slash")
+        await keys.type("bo")
+        await keys.press("enter", "space")
+        assert "2 marked" in keys.screen and "1 user " in keys.screen
+        await keys.press("escape")
+        assert "marked" not in keys.screen and "contains bo" in keys.screen
+        await keys.press("escape")
+        assert "3 users" in keys.screen
+
+
+async def test_a_bulk_grant_beyond_a_limit_says_so_and_what_must_be_approved_waits(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    stock_three(sqlite_ledger)
+    set_limit(sqlite_ledger, LimitName.PER_OPERATION, Decimal(20))
+    set_limit(sqlite_ledger, LimitName.APPROVAL_ABOVE, Decimal(10))
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "M", "c")
+        await grant(keys, "7", "June")
+        assert "this would make it ¥21.00" in keys.screen
+        await keys.press("up", "backspace", "4", "enter", "enter")
+        assert "Each will wait for another admin's approval." in keys.screen
+        await keys.press("y")
+        assert "3 requests wait for another admin" in keys.said
+    assert [request.subject for request in list_approvals(sqlite_ledger)] == ["carol", "bob", "alice"]
+
+
+async def test_sorting_is_done_in_the_database_over_all_users(
+    sqlite_ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("screens.quotas.MOST", 2)
+    stock_three(sqlite_ledger)
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("4")
+        assert "the first 2 of 3 users · 1 blocked · least remaining first" in keys.screen
+        assert " alice" not in keys.screen
+        await keys.press("l", "l", "s", "s")
+        assert "most granted first" in keys.screen and "Granted▼" in keys.screen
+        assert [line.split()[0] for line in keys.lines[4:6]] == ["alice", "bob"]
+        await keys.press("s")
+        assert "least remaining first" in keys.screen
+        assert [line.split()[0] for line in keys.lines[4:6]] == ["carol", "bob"]
+        await keys.press("h", "s")
+        assert "can be sorted by" in keys.said and "least remaining first" in keys.screen
+
+
+async def test_exhausted_users_alone(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    stock_three(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "f")
+        assert "Filter: exhausted only" in keys.screen and "1 user " in keys.screen and " bob " not in keys.screen
+        await keys.press("f")
+        assert "3 users" in keys.screen and "exhausted only" not in keys.screen
+
+
+async def test_how_long_it_lasts_and_what_is_unusual_is_shown_with_its_numbers(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(100), reference="r")
+    now = sqlite_ledger.clock()
+    for days_ago in range(1, 9):
+        spend(sqlite_ledger, "2", created_at=now - timedelta(days=days_ago))
+    spend(sqlite_ledger, "4", created_at=now)
+    spend(sqlite_ledger, "1", user_id="bob", created_at=now)
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        assert keys.line("alice").split()[-3:] == ["40", "d", "¥4.00"]
+        spend(sqlite_ledger, "0.5", created_at=now)
+        await keys.press("r")
+        assert keys.line("alice").split()[-2:] == ["▲", "¥4.50"]
+        assert "▲ 1 unusual today" in keys.screen
+        await keys.press("enter")
+        assert "¥4.50  ▲ unusual" in keys.screen
+        assert "8 days with use of the last 28" in keys.screen
+        assert "¥2.00, half of the days within ×÷ 1.00" in keys.screen
+        assert "¥4.00 (modified z-score" in keys.screen
+        await keys.press("escape", "down", "enter")
+        assert "not enough history" in keys.screen
+
+
+async def test_a_poll_that_finds_nothing_new_computes_nothing(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    stock_three(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("4")
+        await keys.settled()
+        asked: list[str] = []
+        event.listen(Engine, "before_cursor_execute", lambda _c, _cur, statement, *_rest: asked.append(statement))
+        await keys.press("r")
+        assert asked and not [statement for statement in asked if "usage_records" in statement]
+
+
+async def test_a_grant_that_expires_is_typed_after_the_reference(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "c")
+        await keys.type("5")
+        await keys.press("enter")
+        await keys.type("June")
+        await keys.press("down")
+        await keys.type("2020-01-01")
+        await keys.press("enter")
+        assert "✖ This is past." in keys.screen
+        await keys.press(*["backspace"] * 10)
+        await keys.type("2099-12-31")
+        await keys.press("enter")
+        assert "Grant ¥5.00 to alice until 2099-12-31, reference “June”?" in keys.screen
+        await keys.press("y", "enter")
+        assert "to 2099-12-31, ¥5.00 left" in keys.screen
+    assert quota_details(sqlite_ledger, "alice").grants[0].expires_at == datetime(2099, 12, 31, 16, tzinfo=UTC)
+
+
+async def test_marked_users_can_be_granted_for_some_days(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    stock_three(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "M", "c")
+        await keys.type("1")
+        await keys.press("enter")
+        await keys.type("June")
+        await keys.press("down", "3", "enter")
+        assert "¥3.00 in all, until" in keys.screen
+        await keys.press("y")
+    ends = {quota_details(sqlite_ledger, user).grants[0].expires_at for user in ("alice", "bob", "carol")}
+    day = sqlite_ledger.clock().astimezone(sqlite_ledger.timezone).date() + timedelta(days=4)
+    assert ends == {datetime(day.year, day.month, day.day, tzinfo=sqlite_ledger.timezone)}
+
+
+async def test_a_periodic_quota_is_set_and_ended(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    async with console(sqlite_url) as keys:
+        await keys.press("4", "p")
+        assert "‹ every month ›" in keys.screen
+        await keys.press("right", "right", "enter", "enter")
+        assert "Give an amount for each period" in keys.screen
+        await keys.type("2.5")
+        await keys.press("enter")
+        assert "Give alice ¥2.50 every day from now on?" in keys.screen
+        assert "off → ¥2.50 every day" in keys.screen and "¥10.00 → ¥12.50" in keys.screen
+        await keys.burst("y", "y")
+        assert "granted now ¥2.50, remaining ¥12.50" in keys.said
+        await keys.press("enter")
+        assert "¥2.50 every day" in keys.line("Periodic quota")
+        await keys.press("escape", "p", "right", "enter")
+        assert "Give alice no periodic quota any more?" in keys.screen
+        await keys.press("y")
+        assert "Periodic quota ended: remaining ¥12.50" in keys.said
+    details = quota_details(sqlite_ledger, "alice")
+    assert details.periodic is None and len(details.grants) == 2
+
+
+async def test_an_operator_is_not_offered_what_only_an_admin_decides(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    grant_quota(sqlite_ledger, "alice", Decimal(10), reference="first")
+    acting(sqlite_ledger, "olga", Role.OPERATOR)
+    async with console(sqlite_url, size=(160, 24), name="olga") as keys:
+        await keys.press("4", "p")
+        assert "Grant" in keys.lines[-1] and "Periodic" not in keys.lines[-1] and len(keys.app.screen_stack) == 1

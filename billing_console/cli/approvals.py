@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from billing_console.services.approvals import ApprovalView
     from billing_console.services.decisions import Approved
     from billing_console.services.ledger import Ledger
+    from billing_console.services.pools import BalanceChange
 
 app = typer.Typer(help=N_("Approvals: what waits for a second person."))
 
@@ -75,10 +76,12 @@ def approve(
     """Approve a request after showing who asked for what."""
     from billing_console.services.approvals import get_approval
     from billing_console.services.decisions import approve as decide
+    from billing_console.services.decisions import preview_approval
 
     with opened(context) as ledger:
         if not yes:
-            confirm(_question(get_approval(ledger, request_id), ledger))
+            request = get_approval(ledger, request_id)
+            confirm(_question(request, preview_approval(ledger, request_id), ledger))
         done = decide(ledger, request_id)
         words = _("Approved, asked for by %(operator)s: %(what)s") % {
             "operator": done.request.operator,
@@ -103,16 +106,20 @@ def reject(
         write_result(wire.record(wire.APPROVAL, request), words, form)
 
 
-def _question(request: ApprovalView, ledger: Ledger) -> str:
+def _question(request: ApprovalView, change: BalanceChange, ledger: Ledger) -> str:
     asked = {
         ApprovalKind.RECHARGE: _(
-            "%(operator)s asks to recharge %(subject)s by %(amount)s (%(reference)s). Approve it?"
+            "%(operator)s asks to recharge %(subject)s by %(amount)s (%(reference)s): available %(before)s → %(after)s."
+            " Approve it?"
         ),
         ApprovalKind.REVERSAL: _(
             "%(operator)s asks to take back recharge %(reverses)s of %(subject)s, %(amount)s, which overdraws the pool"
-            " (%(reference)s). Approve it?"
+            " (%(reference)s): available %(before)s → %(after)s. Approve it?"
         ),
-        ApprovalKind.GRANT: _("%(operator)s asks to grant %(amount)s to %(subject)s (%(reference)s). Approve it?"),
+        ApprovalKind.GRANT: _(
+            "%(operator)s asks to grant %(amount)s to %(subject)s (%(reference)s): remaining %(before)s → %(after)s."
+            " Approve it?"
+        ),
     }[request.kind]
     return asked % {
         "operator": request.operator,
@@ -120,6 +127,8 @@ def _question(request: ApprovalView, ledger: Ledger) -> str:
         "amount": shown_exact(request.amount, symbol=ledger.symbol),
         "reference": f"{request.reference}, {request.note}" if request.note else request.reference,
         "reverses": request.reverses_id,
+        "before": shown_exact(change.before, symbol=ledger.symbol),
+        "after": shown_exact(change.after, symbol=ledger.symbol),
     }
 
 

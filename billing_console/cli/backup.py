@@ -11,10 +11,9 @@ from typing import Annotated
 import typer
 
 from billing_console import wire
-from billing_console.cli.context import opened
+from billing_console.cli.context import opened, writable
 from billing_console.cli.output import OneFormat, OneFormatOption, say, write, write_json
 from billing_console.cli.progress import bar
-from billing_console.cli.setup import writable
 from billing_console.errors import ExitCode
 from billing_console.i18n import N_, _, ngettext
 from billing_console.text import clean

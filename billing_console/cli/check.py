@@ -100,11 +100,14 @@ def _outcome(root: Root, provider: str | None, dry_run: bool, timeout: int) -> O
 
 def _check(ledger: Ledger, provider: str | None, dry_run: bool) -> Outcome:
     from billing_console.services.check import check_pools as check
+    from billing_console.services.quota_due import book_all_due
     from billing_console.services.settlement import settle
 
     if not dry_run:
         settle(ledger)
     found = check(ledger, provider, dry_run=dry_run)
+    if not dry_run:
+        book_all_due(ledger)
     return Outcome(found.checked_at, found.pools, symbol=ledger.symbol)
 
 

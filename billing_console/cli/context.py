@@ -33,7 +33,7 @@ class Root:
     read_only: bool
     acting_as: str | None = None
     purpose: str = ""
-    """The command, for the audit log where somebody who is no operator tries it."""
+    """The command, for the audit log where somebody who may not tries it."""
 
     @cached_property
     def settings(self) -> Settings:
@@ -89,10 +89,25 @@ class Root:
 
 
 def root_of(context: typer.Context) -> Root:
-    """Return what the options before the command decided."""
+    """Return what the options before the command decided, with the whole name of the command as its purpose."""
     root = context.find_object(Root)
     if root is None:
         raise RuntimeError("the root callback sets this before any command runs")
+    _name, _space, command = context.command_path.partition(" ")
+    root.purpose = command or root.purpose
+    return root
+
+
+def writable(context: typer.Context) -> Root:
+    """Return the options before the command; raise NotPermitted in a read-only session, and audit that."""
+    from billing_console.services.changes import read_only_session
+    from billing_console.services.ledger import record_refusal
+
+    root = root_of(context)
+    if root.read_only:
+        refusal = read_only_session()
+        record_refusal(root.settings.database_url, root.purpose, refusal)
+        raise refusal
     return root
 
 

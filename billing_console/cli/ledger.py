@@ -58,11 +58,13 @@ def reconcile(
 
 
 def settle(context: typer.Context, form: OneFormatOption = OneFormat.TEXT) -> None:
-    """Count the usage that a gateway inserted by itself."""
+    """Count the usage that a gateway inserted by itself, and book what is due of quotas."""
+    from billing_console.services.quota_due import book_all_due
     from billing_console.services.settlement import settle as count
 
     with opened(context) as ledger:
         done = count(ledger)
+        book_all_due(ledger)
         words = _("Records counted: %(counted)d. Without a price: %(unpriced)d.") % {
             "counted": done.counted,
             "unpriced": done.unpriced,

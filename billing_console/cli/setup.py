@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from billing_console.cli.context import Root, root_of
+from billing_console.cli.context import Root, root_of, writable
 from billing_console.cli.output import say, write
 from billing_console.cli.progress import bar
-from billing_console.errors import Conflict, ExitCode, InvalidInput, NotPermitted
+from billing_console.errors import Conflict, ExitCode, InvalidInput
 from billing_console.i18n import N_, _
 
 
@@ -120,18 +120,11 @@ def open_console(root: Root) -> int:
         read_only=root.read_only,
         refresh_seconds=settings.refresh_seconds,
         check_interval=timedelta(minutes=settings.check_interval_minutes),
+        theme=settings.theme,
+        ascii=settings.ascii,
+        keys=settings.keys,
     )
     return run_console(options)
-
-
-def writable(context: typer.Context) -> Root:
-    """Return the options before the command; raise NotPermitted in a read-only session."""
-    root = root_of(context)
-    if root.read_only:
-        raise NotPermitted(
-            _("This is a read-only session; nothing was changed."), _("Leave out --read-only to make changes.")
-        )
-    return root
 
 
 def label_of(url: str) -> str:

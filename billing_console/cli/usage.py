@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from billing_console.services.ledger import Ledger
-    from billing_console.services.prices import CostLine
+    from billing_console.services.price_cost import CostLine
     from billing_console.services.usage import UsageDetails, UsageFilter, UsageRow
 
 Vocabulary = TypeVar("Vocabulary", CallStatus, UsageType)

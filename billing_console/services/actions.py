@@ -20,10 +20,13 @@ class Action(StrEnum):
     POOL_OPEN = "pools.add"
     POOL_THRESHOLD = "pools.threshold"
     POOL_CHECK = "pools.check"
+    ALERT_ACKNOWLEDGE = "alerts.acknowledge"
     RECHARGE = "pools.recharge"
     REVERSE = "pools.reverse"
     GRANT = "quotas.grant"
     REVOKE = "quotas.revoke"
+    PERIOD = "quotas.period"
+    DUE = "quotas.due"
     MODEL_ENABLE = "models.enable"
     MODEL_DISABLE = "models.disable"
     PRICE = "prices.add"
@@ -34,6 +37,7 @@ class Action(StrEnum):
     OPERATOR_ADD = "operators.add"
     OPERATOR_REMOVE = "operators.remove"
     LIMIT = "limits.set"
+    BUDGET = "budgets.set"
     APPROVE = "approvals.approve"
     REJECT = "approvals.reject"
     ANCHOR = "audit.anchor"
@@ -43,9 +47,11 @@ OPERATORS_MAY = frozenset(
     {
         Action.POOL_OPEN,
         Action.POOL_CHECK,
+        Action.ALERT_ACKNOWLEDGE,
         Action.RECHARGE,
         Action.GRANT,
         Action.REVOKE,
+        Action.DUE,
         Action.MODEL_ENABLE,
         Action.MODEL_DISABLE,
         Action.METER,
@@ -57,8 +63,8 @@ OPERATORS_MAY = frozenset(
 """What an operator may do; an admin may do everything, a viewer reads."""
 
 SYSTEM_MAY = {
-    f"{SYSTEM}check-pools": frozenset({Action.POOL_CHECK, Action.SETTLE}),
-    f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE}),
+    f"{SYSTEM}check-pools": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE}),
+    f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE}),
     f"{SYSTEM}gateway": frozenset({Action.METER}),
 }
 """What the parts of the program may do that act by themselves: cron may check and nothing else."""

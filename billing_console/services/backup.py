@@ -30,12 +30,13 @@ from billing_console.services.backup_check import (
     url_of,
 )
 from billing_console.services.changes import change
+from billing_console.services.database_errors import explain
 from billing_console.services.identity import Actor, this_person
 from billing_console.services.ledger import Ledger
 from billing_console.services.page_copy import Progress, copy_pages, make_one_file
 from billing_console.services.reconcile import compare
 from billing_console.services.roles import found, role_of, state_of, whom_to_ask
-from billing_console.services.session import explain, prepare, reading
+from billing_console.services.session import prepare, reading
 from billing_console.services.setup import migrate
 from billing_console.services.table_copy import copy_rows, count_rows
 from db.engine import Database

@@ -17,10 +17,11 @@ from billing_console.atomic import SQLITE_BESIDE
 from billing_console.errors import Refused, Unavailable
 from billing_console.i18n import _, ngettext
 from billing_console.services.audit_verify import verify_in
+from billing_console.services.database_errors import explain
 from billing_console.services.identity import this_person
 from billing_console.services.ledger import Ledger
 from billing_console.services.reconcile import compare
-from billing_console.services.session import explain, prepare
+from billing_console.services.session import prepare
 from billing_console.services.table_copy import count_rows
 from db.engine import Database
 from db.revision import HEAD, REVISIONS

@@ -10,7 +10,8 @@ from typing import cast
 
 from billing_console.atomic import unwritable
 from billing_console.errors import BillingError
-from billing_console.services.session import explain, reading
+from billing_console.services.database_errors import explain
+from billing_console.services.session import reading
 from db.engine import Database
 
 Progress = Callable[[int, int], None]

@@ -14,11 +14,12 @@ from billing_console import clock
 from billing_console.errors import Conflict, NotPermitted, Unavailable
 from billing_console.i18n import _
 from billing_console.services.actions import Action
-from billing_console.services.audit import append, append_refusal
+from billing_console.services.audit import Trail, append, append_refusal, last_link
 from billing_console.services.audit_start import everything_so_far
+from billing_console.services.database_errors import explain
 from billing_console.services.identity import Actor, this_person
 from billing_console.services.roles import found, role_of, whom_to_ask
-from billing_console.services.session import explain, prepare, reading, require_known, schema_revision
+from billing_console.services.session import prepare, reading, require_known, schema_revision
 from db.engine import Database
 from db.revision import HEAD
 from db.schema import LedgerInfo, Operator
@@ -69,7 +70,7 @@ def upgrade(url: str, *, founder: Actor | None = None) -> tuple[str, str]:
             )
         require_known(database, before)
         if before != HEAD:
-            _migrate(database, {}, founder or this_person(), Action.UPGRADE)
+            _migrate(database, {}, founder or this_person(), Action.UPGRADE, before)
         else:
             _refuse_all_but_admins(database, founder or this_person())
         return before, HEAD
@@ -132,14 +133,21 @@ def migrate(session: Session) -> None:
     command.upgrade(config, "head")
 
 
-def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: Action) -> None:
-    """Migrate and begin the audit log with all that is there already, so that it vouches for every fact."""
+def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: Action, before: str = "") -> None:
+    """Migrate, and begin the audit log with all that is there already, so that it vouches for every fact.
+
+    A log that has begun says of an upgrade only that it was made: it must not vouch anew for what was changed past it.
+    """
     try:
         with database.writing() as session:
             migrate(session)
             _write_facts(session, facts)
             _require_admin(session, founder)
-            append(session, founder, clock.now(), action, everything_so_far(session))
+            begun, _hash = last_link(session)
+            trail = Trail("") if begun else everything_so_far(session)
+            if begun:
+                trail.note({"revision": before}, {"revision": HEAD})
+            append(session, founder, clock.now(), action, trail)
     except SQLAlchemyError as error:
         raise explain(error, database) from error
 

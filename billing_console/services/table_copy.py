@@ -13,8 +13,8 @@ from sqlmodel import Session, SQLModel
 import db.schema  # noqa: F401  (fills the metadata)
 from billing_console.errors import Refused
 from billing_console.i18n import _
+from billing_console.services.database_errors import explain
 from billing_console.services.page_copy import Progress
-from billing_console.services.session import explain
 from db.engine import Database
 from db.statements import is_sqlite
 

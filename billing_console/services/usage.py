@@ -14,7 +14,8 @@ from billing_console.errors import NotFound
 from billing_console.i18n import _
 from billing_console.services.counters import usage_amount
 from billing_console.services.ledger import Ledger
-from billing_console.services.prices import CostLine, PriceView, cost_lines, price_by_id
+from billing_console.services.price_cost import CostLine, cost_lines
+from billing_console.services.prices import PriceView, price_by_id
 from billing_console.services.session import reading
 from billing_console.services.usage_query import RECORDS, Position, UsageFilter, page_rows
 from db.schema import Provider, UsageImport

@@ -323,9 +323,10 @@ def test_a_read_only_file_system(ready: Ready) -> None:
 
 
 def _hold_until_all_gave_up(place: Place, ready: Ready, names: tuple[str, ...], kind: str) -> None:
-    """Every command at once; the lock outlasts the timeout of each."""
+    """Every command at once; the lock outlasts the timeout of each, a minute at least: that of the check."""
     with locked(place.file, kind):
-        children = {name: start(place, *spelled(place, name)) for name in names}
+        patient = {CHECK: ("--timeout", "60")}
+        children = {name: start(place, *spelled(place, name), *patient.get(name, ())) for name in names}
         answers = {name: child.answer() for name, child in children.items()}
     for name, answer in answers.items():
         if kind == "IMMEDIATE" and name not in WRITES:

@@ -28,7 +28,7 @@ from billing_console.services.identity import account_of, system
 from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.limits import set_limit
 from billing_console.services.operators import add_operator, remove_operator
-from billing_console.services.pools import get_pool, set_threshold
+from billing_console.services.pools import get_pool, set_thresholds
 from billing_console.services.recharges import recharge
 from billing_console.services.reconcile import reconcile
 from billing_console.services.setup import init
@@ -106,9 +106,12 @@ LINES = (
     Line("audit verify"),
     Line("audit anchor", "--output ANCHORS"),
     Line("backup", "BACKUP", Action.BACKUP),
-    Line("pools threshold", "openai 20", Action.POOL_THRESHOLD),
+    Line("pools threshold", "openai --percent 20", Action.POOL_THRESHOLD),
     Line("limits list"),
     Line("limits set", "per_operation 5", Action.LIMIT),
+    Line("budgets list"),
+    Line("budgets set", "5000", Action.BUDGET),
+    Line("budgets off", "--provider openai", Action.BUDGET),
     Line("approvals list"),
     Line("approvals approve", "1 --yes", Action.APPROVE),
     Line("approvals reject", "1 --reason r", Action.REJECT),
@@ -217,7 +220,7 @@ def test_somebody_unknown_is_refused_everything(
     assert "second, tester" in answer.err
     ((row),) = rows
     assert (row.outcome, row.action, row.uid, row.account) == (Outcome.REFUSED, Action.OPEN, os.getuid(), ME)
-    assert row.target == line.command.split()[0]
+    assert row.target == line.command
     assert _all_but_the_log(theirs) == before
 
 
@@ -258,7 +261,12 @@ def test_an_upgrade_is_an_admins_alone(theirs: Ledger, commands: Commands) -> No
         assert [(row.outcome, row.action) for row in rows] == [(Outcome.REFUSED, Action.UPGRADE)]
     add_operator(theirs, ME, Role.ADMIN)
     assert commands("upgrade").code == 0
-    assert commands("--read-only", "upgrade").code == 77
+    for tried in ("upgrade", "init"):
+        answer, rows = _audited(theirs, lambda: commands("--read-only", tried))  # noqa: B023
+        assert answer.code == 77 and "read-only session" in _one_line(answer)
+        assert [(row.outcome, row.action, row.target, row.operator) for row in rows] == [
+            (Outcome.REFUSED, Action.OPEN, tried, ME)
+        ]
 
 
 ADMINS_ONLY: tuple[tuple[Action, Callable[[Ledger], object]], ...] = (
@@ -266,7 +274,7 @@ ADMINS_ONLY: tuple[tuple[Action, Callable[[Ledger], object]], ...] = (
     (Action.OPERATOR_ADD, lambda ledger: add_operator(ledger, "olga", Role.ADMIN)),
     (Action.OPERATOR_REMOVE, lambda ledger: remove_operator(ledger, "second")),
     (Action.LIMIT, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, None)),
-    (Action.POOL_THRESHOLD, lambda ledger: set_threshold(ledger, "openai", Decimal(3))),
+    (Action.POOL_THRESHOLD, lambda ledger: set_thresholds(ledger, "openai", {"percent": Decimal(3)})),
     (Action.REPAIR, lambda ledger: reconcile(ledger, repair=True)),
     (Action.APPROVE, lambda ledger: approve(ledger, 1)),
     (Action.REJECT, lambda ledger: reject(ledger, 1, reason="r")),

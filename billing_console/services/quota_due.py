@@ -1,0 +1,173 @@
+"""What the clock does to quotas: grants that expire, and those that a periodic quota gives anew.
+
+A balance is right at once: what is due and not booked yet is counted where it is read. It is booked by the timer, and
+before every other change of that user's quota, so that the order of the rows is the order of their instants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+from sqlmodel import Session, col
+from sqlmodel import select as select_model
+
+from billing_console.clock import iso
+from billing_console.money import exact_sum
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail
+from billing_console.services.changes import change
+from billing_console.services.identity import SYSTEM
+from billing_console.services.ledger import Ledger
+from billing_console.services.quota_booking import add_row, frozen, lock_quota
+from billing_console.services.quota_lots import Books, Due, Row, due, replay
+from billing_console.services.quota_periods import coming
+from billing_console.services.session import reading
+from db.schema import Model, PeriodicQuota, QuotaGrant, UsageOutbox, UsageRecord, UserQuota
+from db.statements import table_of
+
+BOOKED_BY = f"{SYSTEM}quotas"
+"""Who grants what a periodic quota gives, whoever's turn it was to book it: it counts for nobody's daily limit."""
+
+BATCH = 200
+"""Users of one transaction of the timer."""
+
+
+def due_rows(session: Session, ledger: Ledger, quota: UserQuota) -> list[Due]:
+    """Return what is due of a user and not booked yet."""
+    grants = _grants(session, quota.user_id)
+    periodic = session.get(PeriodicQuota, quota.user_id)
+    keys = {grant.idempotency_key for grant in grants}
+    now = ledger.clock()
+    given = coming(periodic, keys, now, ledger.timezone) if periodic is not None else []
+
+    def used_at(instant: datetime) -> Decimal:
+        return quota.used_amount - _used_since(session, quota.user_id, instant)
+
+    return due([_row(grant) for grant in grants], given, used_at, now)
+
+
+def due_amount(session: Session, ledger: Ledger, quota: UserQuota) -> Decimal:
+    """Return by how many yuan what is due changes what is left; nothing is read for users of whom nothing can be."""
+    if not due_users(session, ledger.clock(), [quota.user_id]):
+        return Decimal(0)
+    return exact_sum([row.amount for row in due_rows(session, ledger, quota)])
+
+
+def due_amounts(session: Session, ledger: Ledger) -> dict[str, Decimal]:
+    """Return for each user of whom something is due by how many yuan that changes what is left."""
+    found = {}
+    for user in due_users(session, ledger.clock()):
+        rows = due_rows(session, ledger, session.get_one(UserQuota, user))
+        if rows:
+            found[user] = exact_sum([row.amount for row in rows])
+    return found
+
+
+def left_of_grants(session: Session, quota: UserQuota) -> Books:
+    """Return what is left of each of a user's grants, by the rows that are booked."""
+    return replay([_row(grant) for grant in _grants(session, quota.user_id)], quota.used_amount)
+
+
+def book_due(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota) -> list[Due]:
+    """Book what is due of a locked quota; the caller notes it."""
+    rows = due_rows(session, ledger, quota)
+    ids: dict[int, int] = {}
+    for number, row in enumerate(rows, 1):
+        expires_id = ids.get(row.expires_id, row.expires_id) if row.expires_id is not None else None
+        grant = add_row(
+            session,
+            ledger,
+            trail,
+            quota,
+            amount=row.amount,
+            reference=f"grant {expires_id} expired" if expires_id is not None else _reference(row),
+            idempotency_key=row.key or f"expiry:{expires_id}",
+            operator=BOOKED_BY,
+            expires_at=row.expires_at,
+            used_before=row.used_before,
+            expires_id=expires_id,
+        )
+        ids[-number] = grant.id or 0
+    return rows
+
+
+def _reference(row: Due) -> str:
+    return f"period until {iso(row.expires_at)}" if row.expires_at else ""
+
+
+def book_all_due(ledger: Ledger) -> int:
+    """Book what is due of every user, in batches with one row of the audit log each; return how many rows that were.
+
+    Harmless at once by many consoles: under the lock of a user, what another one booked is not due any more.
+    """
+    with reading(ledger.database) as session:
+        users = due_users(session, ledger.clock())
+    booked = 0
+    for start in range(0, len(users), BATCH):
+        work = partial(_book, ledger=ledger, users=users[start : start + BATCH])
+        booked += change(ledger, Action.DUE, "", work)
+    return booked
+
+
+def _book(session: Session, trail: Trail, ledger: Ledger, users: Sequence[str]) -> int:
+    quotas = [lock_quota(session, ledger, user) for user in users]
+    now = frozen(ledger)
+    rows = [row for quota in quotas for row in book_due(session, now, trail, quota)]
+    if rows:
+        trail.note(
+            None,
+            {
+                "users": len(users),
+                "expired": -exact_sum([row.amount for row in rows if row.amount < 0]),
+                "granted": exact_sum([row.amount for row in rows if row.amount > 0]),
+            },
+        )
+    return len(rows)
+
+
+def due_users(session: Session, now: datetime, among: Sequence[str] | None = None) -> list[str]:
+    """Return, in order of id, the users of whom something may be due: a grant of theirs expired since their last row.
+
+    Who has a periodic quota is among them by the grant of the period before. Who has nothing left has nothing that
+    could expire, so that grants used up long ago cost nothing, unless a next period is to be given.
+    """
+    grants, quotas, periods = (table_of(model) for model in (QuotaGrant, UserQuota, PeriodicQuota))
+    later = grants.alias()
+    newer = select(later.c.id).where(later.c.user_id == grants.c.user_id, later.c.created_at >= grants.c.expires_at)
+    something = quotas.c.granted_amount > quotas.c.used_amount
+    periodic = select(periods.c.user_id).where(periods.c.user_id == grants.c.user_id).exists()
+    query = (
+        select(grants.c.user_id)
+        .join(quotas, quotas.c.user_id == grants.c.user_id)
+        .where(grants.c.expires_at <= now, something | periodic, ~newer.exists())
+        .distinct()
+    )
+    if among is not None:
+        query = query.where(grants.c.user_id.in_(among))
+    return sorted(session.connection().execute(query).scalars())
+
+
+def _grants(session: Session, user_id: str) -> Sequence[QuotaGrant]:
+    return session.exec(
+        select_model(QuotaGrant).where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id))
+    ).all()
+
+
+def _row(grant: QuotaGrant) -> Row:
+    return Row(grant.id or 0, grant.amount, grant.used_before, grant.expires_at, grant.expires_id)
+
+
+def _used_since(session: Session, user_id: str, instant: datetime) -> Decimal:
+    """Return what a user's calls since an instant cost, as far as they are counted, by seeks in the user's index."""
+    records, models, outbox = (table_of(model) for model in (UsageRecord, Model, UsageOutbox))
+    pairs = tuple_(records.c.provider_id, records.c.model_id).in_(select(models.c.provider_id, models.c.model_id))
+    waiting = select(outbox.c.usage_id).where(outbox.c.usage_id == records.c.id)
+    query: Any = select(func.sum(records.c.cost_amount)).where(
+        records.c.user_id == user_id, pairs, records.c.created_at >= instant, ~waiting.exists()
+    )
+    return session.connection().execute(query).scalar_one() or Decimal(0)
