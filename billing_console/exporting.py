@@ -55,14 +55,16 @@ def export(
 ) -> int:
     """Write rows to a file for its owner alone; return how many, without the names of the columns.
 
-    `progress` is told every few hundred rows how many have been written; whatever it raises ends the export. Raises
+    `progress` is told every few hundred rows, and before the file gets its name, how many have been written; whatever
+    it raises ends the export. An export that does not come to its end leaves no file, and an old one as it was. Raises
     Refused if there is a file already that may not be overwritten, or a spreadsheet has no room, and Unavailable if it
-    cannot be written. An export that does not come to its end leaves no file, and an old one as it was.
+    cannot be written.
     """
     with _file(path, overwrite) as file:
-        if form is ExportFormat.XLSX:
-            return _write_sheet(file, _told(rows, progress))
-        return write_text(form, _told(rows, progress), file.write)
+        told = _told(rows, progress)
+        count = _write_sheet(file, told) if form is ExportFormat.XLSX else write_text(form, told, file.write)
+        progress(count)
+    return count
 
 
 def write_text(form: ExportFormat, rows: Rows, write: Callable[[str], object]) -> int:

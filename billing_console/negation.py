@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 NOT = "!"
-_LITERAL = "\\!"
-"""Begins a value that begins with an exclamation mark itself."""
+_MARKED = re.compile(r"\\*!")
+"""How a value begins that needs a backslash before it, not to be mistaken for one that is excluded."""
 
 
 def read(text: str) -> tuple[str | None, bool]:
@@ -12,7 +14,7 @@ def read(text: str) -> tuple[str | None, bool]:
     stripped = text.strip()
     negated = stripped.startswith(NOT)
     value = stripped[1:].strip() if negated else stripped
-    if value.startswith(_LITERAL):
+    if value.startswith("\\") and _MARKED.match(value):
         value = value[1:]
     return (value, negated) if value else (None, False)
 
@@ -21,4 +23,4 @@ def spell(value: str | None, negated: bool) -> str:
     """Write a filter the way `read` takes it."""
     if not value:
         return ""
-    return (NOT if negated else "") + (f"\\{value}" if value.startswith((NOT, _LITERAL)) else value)
+    return (NOT if negated else "") + ("\\" if _MARKED.match(value) else "") + value

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from billing_console import wire
-from billing_console.i18n import N_
+from billing_console.i18n import N_, _
 from billing_console.services.actions import Action
 from db.values import CallStatus
 from screens.base import DataPane
@@ -30,6 +30,9 @@ from screens.widgets.table import RecordTable
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
 
+SLOW = 0.3
+"""Seconds after which a filter that has not been answered says so."""
+
 NEAR = 20
 """Rows from the edge of the window at which the next page is loaded."""
 
@@ -42,11 +45,11 @@ class UsageRecordsView(DataPane[Window]):
     EMPTY_NEEDS = Action.IMPORT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", N_("Filter")),
+        Binding("t", "count", N_("Count all")),
         Binding("x", "parts", N_("Filter parts")),
         Binding("s", "turn_round", N_("Sort")),
         Binding("f", "failures", N_("Failed only")),
         Binding("F", "follow", N_("Follow")),
-        Binding("t", "count", N_("Count all")),
         Binding("minus", "hide_column", N_("Hide column"), show=False),
         Binding("plus", "columns", N_("Columns"), key_display="+ -"),
     ]
@@ -192,6 +195,12 @@ class UsageRecordsView(DataPane[Window]):
             self.wish = wish
             self.summary.begin()
             self.go("first")
+            self.set_timer(SLOW, self._say_loading)
+
+    def _say_loading(self) -> None:
+        """Say that the records on the screen are still those of the filter before."""
+        if self._busy:
+            self._write(".pane-age", _("Loading…"))
 
     def action_parts(self) -> None:
         """Put the keyboard on the parts of the filter, to take one off or turn it round."""

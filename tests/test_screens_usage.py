@@ -474,9 +474,9 @@ async def test_esc_stops_an_export_and_leaves_no_file(busy: Ledger, sqlite_url: 
         await keys.pilot.press("enter")
         await keys.until(begun.is_set)
         await keys.pilot.press("escape")
-        assert "Export stopped; there is no file." in keys.screen
+        assert "Stopping…" in keys.screen
         stopped.set()
-        await keys.settled()
+        await keys.until(lambda: "Export stopped; there is no file." in keys.screen)
         assert list((tmp_path / "place").iterdir()) == []
         assert "rows written" not in keys.said
         await keys.press("escape")

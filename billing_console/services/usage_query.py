@@ -119,7 +119,7 @@ def page_rows(
 ) -> list[Row[Any]]:
     """Return up to `limit` rows that match, in order, after a position."""
     rest = [*_residual(chosen), *_time_range(chosen, after, oldest_first)]
-    pairs = _pairs(session, chosen)
+    pairs = model_pairs(session, chosen)
     if pairs is None:
         query = select(RECORDS).where(*_seek(chosen), *rest)
         return list(session.connection().execute(query.order_by(*_order(RECORDS.c, oldest_first)).limit(limit)))
@@ -135,7 +135,7 @@ def page_rows(
 def matching(session: Session, chosen: UsageFilter, most: int | None) -> Select[Any]:
     """Return a query for up to `most` matching rows, or all, unordered, for totals."""
     rest = [*_residual(chosen), *_time_range(chosen, None, False)]
-    pairs = _pairs(session, chosen)
+    pairs = model_pairs(session, chosen)
     seek = _seek(chosen)
     if pairs is not None and (chosen.wanted("user_id") is not None or chosen.negated):
         seek.append(tuple_(RECORDS.c.provider_id, RECORDS.c.model_id).in_(pairs))
@@ -187,7 +187,7 @@ def _order(columns: Any, oldest_first: bool) -> tuple[Any, Any]:
     return columns.created_at.desc(), columns.id.desc()
 
 
-def _pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] | None:
+def model_pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] | None:
     """Return the (provider, model) pairs to merge over, or None where one index seek answers the filter."""
     whole_pair = chosen.wanted("provider_id") is not None and chosen.wanted("model_id") is not None
     unfiltered = (chosen.wanted("user_id"), chosen.provider_id, chosen.model_id, chosen.usage_type) == (None,) * 4
@@ -198,8 +198,9 @@ def _pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] | Non
         known = select(models.provider_id, models.model_id)
     else:
         known = select(stats.provider_id, stats.model_id).where(*chosen.on(stats, "usage_type"))
+    # The sum keeps SQLite from going through all records and looking for each in the outbox, which is all but empty.
     waiting = select(RECORDS.c.provider_id, RECORDS.c.model_id).join(
-        table_of(UsageOutbox), outbox.usage_id == RECORDS.c.id
+        table_of(UsageOutbox), outbox.usage_id + 0 == RECORDS.c.id
     )
     every = union(known, waiting).subquery()
     query = select(every.c.provider_id, every.c.model_id).where(*chosen.on(every.c, "provider_id", "model_id"))

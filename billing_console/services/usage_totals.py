@@ -15,7 +15,7 @@ from sqlmodel import Session
 from billing_console import clock
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
-from billing_console.services.usage_query import RECORDS, UsageFilter, matching
+from billing_console.services.usage_query import RECORDS, UsageFilter, matching, model_pairs
 from db.schema import DailyCostStat
 from db.statements import table_of
 from db.values import CallStatus, UsageType
@@ -24,7 +24,7 @@ COUNT_CAP = 10_000
 """Records looked at at the most, in each range that no daily statistic answers, by `usage_totals`."""
 
 STEPS = 50
-"""Steps in which `count_usage` goes through a range."""
+"""Steps in which `count_usage` goes through a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def usage_totals(ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
 
 
 def count_usage(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageTotals]:
-    """Add up every record of a filter in steps, newest first; all totals yielded but the last are `capped`."""
+    """Add up every record of a filter in steps; all totals yielded but the last are `capped`."""
     days, ranges = _split(ledger, chosen)
     totals = UsageTotals()
     if days is not None:
@@ -102,7 +102,19 @@ def _midnight_from(instant: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _steps(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageFilter]:
-    """Cut the range of a filter into pieces of equal length, newest first; the outer ones stay open as they were."""
+    """Cut a filter into pieces that are one range of one index each: by model, or where that is one already by time."""
+    with reading(ledger.database) as session:
+        pairs = model_pairs(session, chosen)
+    if pairs is None:
+        yield from _spans(ledger, chosen)
+        return
+    others = chosen.negated - {"provider_id", "model_id"}
+    for provider, model in pairs:
+        yield replace(chosen, provider_id=provider, model_id=model, negated=others)
+
+
+def _spans(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageFilter]:
+    """Cut the time of a filter into pieces of equal length, newest first; the outer ones stay open as they were."""
     created_at = RECORDS.c.created_at
     with reading(ledger.database) as session:
         run = session.connection().execute

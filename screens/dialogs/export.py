@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
@@ -41,6 +42,7 @@ class ExportDialog(FormDialog[None]):
         self.rows_of = rows
         self.expected = expected
         self._writing = False
+        self._stop = Event()
 
     def heading(self) -> str:
         """Return the title line."""
@@ -72,6 +74,7 @@ class ExportDialog(FormDialog[None]):
         if self._writing:
             return
         self._writing = True
+        self._stop = Event()
         self.say(_("Writing…"))
         path, rows = Path(values["path"]).expanduser(), self.rows_of
         form = format_of(path) or values["format"]  # the choice may not have followed yet what was just typed
@@ -79,18 +82,18 @@ class ExportDialog(FormDialog[None]):
             self,
             lambda ledger: export(path, form, rows(ledger), progress=self._teller()),
             lambda count: self._written(path, count),
-            self.refused,
+            self._not_written,
             group="export",
         )
 
     def _teller(self) -> Callable[[int], None]:
         """Return what the writing thread tells how far it is, and learns from that it is to stop."""
-        worker, told_at = get_current_worker(), time.monotonic()
+        worker, stop, told_at = get_current_worker(), self._stop, time.monotonic()
 
         def tell(count: int) -> None:
             nonlocal told_at
-            if worker.is_cancelled:
-                raise Refused(_("Export stopped."))
+            if stop.is_set() or worker.is_cancelled:
+                raise Refused(_("Export stopped; there is no file."))
             if time.monotonic() - told_at >= SECONDS:
                 told_at = time.monotonic()
                 self.call_later(self._progressed, count)
@@ -98,7 +101,7 @@ class ExportDialog(FormDialog[None]):
         return tell
 
     def _progressed(self, count: int) -> None:
-        if not self._writing:
+        if not self._writing or self._stop.is_set():
             return
         said = {"count": f"{count:,}"}
         if self.expected is not None:
@@ -112,17 +115,19 @@ class ExportDialog(FormDialog[None]):
         self.app.notify(said % {"count": f"{count:,}", "path": clean(str(path))}, markup=False)
         self.dismiss(None)
 
-    def refused(self, error: BillingError) -> None:
-        """Show why the file could not be written at its field."""
+    def _not_written(self, error: BillingError) -> None:
+        """Say that it was stopped, or why it could not be written at its field."""
         self._writing = False
         self.say("")
-        self.rows[0].fault(str(error))
+        if self._stop.is_set():
+            self.say(str(error))
+        else:
+            self.rows[0].fault(str(error))
 
     def action_close(self) -> None:
         """Stop writing; where nothing is being written, leave."""
-        if not self._writing:
+        if self._writing:
+            self._stop.set()
+            self.say(_("Stopping…"))
+        else:
             self.dismiss(None)
-            return
-        self._writing = False
-        self.workers.cancel_group(self, "export")
-        self.say(_("Export stopped; there is no file."))
