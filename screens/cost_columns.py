@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     CostColumn = Column[ComparedRow]
 
 
-def cost_columns(groups: Sequence[str], symbol: str) -> Sequence[CostColumn]:
-    """Return the columns of rows that are grouped by these; where the room ends, the seed's are kept longest."""
+def cost_columns(groups: Sequence[str], symbol: Callable[[], str]) -> Sequence[CostColumn]:
+    """Return the columns of rows that are grouped by these; where the room ends, the seed's are kept longest.
+
+    `symbol` is asked whenever a cell is drawn: columns are made before the ledger is open.
+    """
     return (*(_group_columns()[name] for name in groups), *_sums(symbol), *_comparison(symbol))
 
 
@@ -70,7 +73,7 @@ def _start(title: str) -> CostColumn:
     )
 
 
-def _sums(symbol: str) -> tuple[CostColumn, ...]:
+def _sums(symbol: Callable[[], str]) -> tuple[CostColumn, ...]:
     return (
         Column(
             "totalUsage",
@@ -83,7 +86,7 @@ def _sums(symbol: str) -> tuple[CostColumn, ...]:
         Column(
             "totalCost",
             N_("Total cost"),
-            lambda c: words.amount(c.row.total_cost, symbol=symbol),
+            lambda c: words.amount(c.row.total_cost, symbol=symbol()),
             lambda c: c.row.total_cost,
             right=True,
         ),
@@ -110,12 +113,12 @@ def _sums(symbol: str) -> tuple[CostColumn, ...]:
     )
 
 
-def _comparison(symbol: str) -> tuple[CostColumn, ...]:
+def _comparison(symbol: Callable[[], str]) -> tuple[CostColumn, ...]:
     return (
         Column(
             "costChange",
             N_("Difference"),
-            lambda c: _rise(c.change.amount, symbol),
+            lambda c: _rise(c.change.amount, symbol()),
             lambda c: c.change.amount,
             6,
             right=True,
@@ -123,7 +126,7 @@ def _comparison(symbol: str) -> tuple[CostColumn, ...]:
         Column(
             "costPerCall",
             N_("Per call"),
-            lambda c: words.amount(c.row.cost_per_call, places=4, symbol=symbol),
+            lambda c: words.amount(c.row.cost_per_call, places=4, symbol=symbol()),
             lambda c: c.row.cost_per_call,
             7,
             right=True,
@@ -131,7 +134,7 @@ def _comparison(symbol: str) -> tuple[CostColumn, ...]:
         Column(
             "costPerMillionTokens",
             N_("Per 1m tokens"),
-            lambda c: words.amount(c.row.cost_per_million_tokens, symbol=symbol),
+            lambda c: words.amount(c.row.cost_per_million_tokens, symbol=symbol()),
             lambda c: c.row.cost_per_million_tokens,
             8,
             right=True,
@@ -139,7 +142,7 @@ def _comparison(symbol: str) -> tuple[CostColumn, ...]:
         Column(
             "previousCost",
             N_("Previous"),
-            lambda c: words.amount(c.change.previous, symbol=symbol),
+            lambda c: words.amount(c.change.previous, symbol=symbol()),
             lambda c: c.change.previous,
             9,
             right=True,

@@ -109,7 +109,7 @@ class CostStatisticsView(DataPane[Costs]):
         return (self.period, *self.things) if self.period else self.things
 
     def _columns(self) -> Sequence[Column[ComparedRow]]:
-        return cost_columns(self.groups, self.console.symbol)
+        return cost_columns(self.groups, lambda: self.console.symbol)
 
     def question(self) -> Callable[[Ledger], Costs]:
         """Ask for rows, totals, trend and month of the filter."""

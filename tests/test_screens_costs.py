@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 from textual.widgets import Input
 
+from billing_console.app import BillingConsoleApp
 from billing_console.clock import day_of, now, start_of
 from billing_console.services.budgets import ALL, budget_of, set_budget
 from billing_console.services.costs_trend import Trend
-from billing_console.services.ledger import Ledger
+from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.metering import record_usage
+from billing_console.terminal import ConsoleOptions
 from db.values import CallStatus, Role, UsageType
 from screens.usage import UsageRecordsView
 from screens.widgets.table import RecordTable
 from screens.widgets.trend import FILLS, TrendChart
-from tests.factories import acting, spend, usage
-from tests.keyboard import Keyboard, console
+from tests.factories import TESTER, acting, spend, usage
+from tests.keyboard import PATIENCE_SECONDS, Keyboard, console
 
 
 @pytest.fixture
@@ -280,3 +283,22 @@ async def test_a_day_beyond_the_calendar_is_refused(spent: Ledger, sqlite_url: s
         await keys.press("2")
         await field(keys, end=str(date.max))
         assert "is not a date" in keys.screen
+
+
+async def test_amounts_have_their_symbol_although_the_tab_was_there_before_the_ledger(
+    spent: Ledger, sqlite_url: str
+) -> None:
+    """Somebody presses 2 before the database is open."""
+    opens = threading.Event()
+    options = ConsoleOptions(
+        lambda: open_ledger(sqlite_url, actor=TESTER) if opens.wait(PATIENCE_SECONDS) else spent, "a ledger"
+    )
+    app = BillingConsoleApp(options)
+    async with app.run_test(size=(80, 24)) as pilot:
+        keys = Keyboard(app, pilot)
+        await pilot.press("2")
+        await keys.until(lambda: bool(app.query("#costs-table")))
+        opens.set()
+        await keys.until(lambda: "openai" in keys.screen)
+        await keys.settled()
+        assert "¥1.25" in keys.line(" gpt-4o ")

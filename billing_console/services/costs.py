@@ -43,11 +43,32 @@ class CostFilter:
     usage_type: UsageType | None = None
 
 
+class UnitCosts:
+    """What sums of cost statistics come to by unit; `token_usage` and `token_cost` are of text alone."""
+
+    __slots__ = ()
+
+    total_cost: Decimal
+    call_count: int
+    token_usage: Decimal
+    token_cost: Decimal
+
+    @property
+    def cost_per_call(self) -> Decimal | None:
+        """Return the average cost of a call in yuan, failed ones included; None without calls."""
+        return _unit_cost(self.total_cost, Decimal(self.call_count))
+
+    @property
+    def cost_per_million_tokens(self) -> Decimal | None:
+        """Return what a million tokens of text cost on average in yuan; None without tokens."""
+        return _unit_cost(self.token_cost, self.token_usage / MILLION)
+
+
 @dataclass(frozen=True, slots=True)
-class CostRow:
+class CostRow(UnitCosts):
     """One group; costs in yuan. What is grouped away is None, and so is a sum of usage in different units.
 
-    `stat_date` is the first day of the row's day, week or month. `token_usage` and `token_cost` are of text alone.
+    `stat_date` is the first day of the row's day, week or month.
     """
 
     stat_date: date | None
@@ -62,36 +83,16 @@ class CostRow:
     token_usage: Decimal
     token_cost: Decimal
 
-    @property
-    def cost_per_call(self) -> Decimal | None:
-        """Return the average cost of a call in yuan, failed ones included; None without calls."""
-        return _unit_cost(self.total_cost, Decimal(self.call_count))
-
-    @property
-    def cost_per_million_tokens(self) -> Decimal | None:
-        """Return what a million tokens of text cost on average in yuan; None without tokens."""
-        return _unit_cost(self.token_cost, self.token_usage / MILLION)
-
 
 @dataclass(frozen=True, slots=True)
-class CostTotals:
-    """Totals of a filter; cost in yuan. `token_usage` and `token_cost` are of text alone."""
+class CostTotals(UnitCosts):
+    """Totals of a filter; cost in yuan."""
 
     total_cost: Decimal
     call_count: int
     failed_count: int
     token_usage: Decimal
     token_cost: Decimal
-
-    @property
-    def cost_per_call(self) -> Decimal | None:
-        """Return the average cost of a call in yuan, failed ones included; None without calls."""
-        return _unit_cost(self.total_cost, Decimal(self.call_count))
-
-    @property
-    def cost_per_million_tokens(self) -> Decimal | None:
-        """Return what a million tokens of text cost on average in yuan; None without tokens."""
-        return _unit_cost(self.token_cost, self.token_usage / MILLION)
 
 
 def _unit_cost(cost: Decimal, units: Decimal) -> Decimal | None:

@@ -50,7 +50,7 @@ class BudgetsDialog(Dialog[None]):
 
     def compose_content(self) -> ComposeResult:
         """Yield the table."""
-        yield RecordTable(self._columns(), key=lambda view: view.provider_id, id="budgets-table", details=False)
+        yield RecordTable(self._columns(), key=_key, id="budgets-table", details=False)
 
     def _columns(self) -> Sequence[Column[BudgetView]]:
         return (
@@ -229,3 +229,8 @@ def whose(view: BudgetView) -> str:
 
 def _status(view: BudgetView) -> Text:
     return words.cell(budget_status(view.status), BUDGET_STYLES[view.status])
+
+
+def _key(view: BudgetView) -> str:
+    """Tell rows apart by a text that is never empty, as ALL is."""
+    return f"of {view.provider_id}"

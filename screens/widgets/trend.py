@@ -5,9 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.content import Content
+from textual.strip import Strip
 from textual_plotext import PlotextPlot
 
 from billing_console import money
@@ -46,6 +49,16 @@ class TrendChart(PlotextPlot, can_focus=False):
     def on_resize(self, _event: events.Resize) -> None:
         """Use the room, and put as many dates below the chart as fit."""
         self._draw()
+
+    def render_line(self, y: int) -> Strip:
+        """Join what looks alike: a style of its own for every cell is three times the bytes over a slow line."""
+        joined: list[Segment] = []
+        for text, style, _control in super().render_line(y):
+            if joined and _looks_alike(joined[-1].style, style, blank=not text.strip()):
+                joined[-1] = Segment(joined[-1].text + text, joined[-1].style)
+            else:
+                joined.append(Segment(text, style))
+        return Strip(joined)
 
     def _draw(self) -> None:
         trend = self.trend
@@ -102,6 +115,12 @@ class TrendChart(PlotextPlot, can_focus=False):
         if trend.period == "month":
             return "%Y-%m"
         return "%m-%d" if trend.starts[0].year == trend.starts[-1].year else "%y-%m-%d"
+
+
+def _looks_alike(before: Style | None, after: Style | None, *, blank: bool) -> bool:
+    if before is None or after is None or before.bgcolor != after.bgcolor:
+        return before is after
+    return blank or before.color == after.color
 
 
 def legend(trend: Trend, symbol: str, room: int, name: Callable[[str], str]) -> Content:

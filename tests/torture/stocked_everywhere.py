@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from billing_console.services.approvals import ApprovalView
+from billing_console.services.budgets import ALL, set_budget
 from billing_console.services.decisions import approve, reject
 from billing_console.services.ledger import Ledger
 from billing_console.services.limits import set_limit
@@ -44,6 +45,8 @@ def stock_everything(ledger: Ledger, place: Path) -> Ledger:
     _import(ledger, place)
     set_limit(ledger, LimitName.PER_OPERATION, Decimal(5000))
     set_limit(ledger, LimitName.APPROVAL_ABOVE, Decimal(1000))
+    set_budget(ledger, ALL, Decimal(9000))
+    set_budget(ledger, "openai", Decimal("4000.5"))
     asked = recharge(ledger, "openai", Decimal(1500), reference="BT-3", key="asked-1")
     refused = grant_quota(ledger, "alice@example.com", Decimal(1100), reference="TICKET-4", key="asked-2")
     waiting = grant_quota(ledger, "u-00042", Decimal(1200), reference="TICKET-5", key="asked-3")

@@ -46,11 +46,12 @@ RECORDS, OUTBOX, RECHARGES, GRANTS = map(
         "quota_grants",
     ),
 )
-OPERATORS, LIMITS, MODELS, INFO = map(
+OPERATORS, LIMITS, BUDGETS, MODELS, INFO = map(
     SQLModel.metadata.tables.__getitem__,
     (
         "operators",
         "limits",
+        "budgets",
         "models",
         "ledger_info",
     ),
@@ -323,6 +324,9 @@ DECISION_KINDS = [
     Kind("decision edited", _delete("audit", OPERATORS)),
     Kind("decision edited", _edit("audit", LIMITS, "amount")),
     Kind("decision edited", _delete("audit", LIMITS)),
+    Kind("decision edited", _edit("audit", BUDGETS, "amount")),
+    Kind("decision edited", _edit("audit", BUDGETS, "provider_id")),
+    Kind("decision edited", _delete("audit", BUDGETS)),
     Kind("decision edited", _edit("audit", POOLS, "low_threshold", POOLS.c.low_threshold.is_not(None))),
     Kind("decision edited", _edit("audit", POOLS, "low_threshold", POOLS.c.low_threshold.is_(None))),
     Kind("decision edited", _edit("audit", MODELS, "disabled_at", DISABLED, to="NULL")),
