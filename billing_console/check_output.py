@@ -131,17 +131,18 @@ def _line(check: PoolCheck, symbol: str) -> str:
         "total": shown(pool.total_balance, symbol=symbol),
         "percent": f"{pool.balance_percentage:.2f}",
     }
-    if pool.status is BalanceStatus.LOW:
-        line += "".join(_crossed(pool, symbol))
+    line += why_low(pool, symbol)
     return f"{line}, {_(CHANGES[check.change])}" if check.change else line
 
 
-def _crossed(pool: PoolView, symbol: str) -> Iterator[str]:
-    """Say what else makes a pool low: its percentage stands in the line already."""
-    if Threshold.AMOUNT in pool.crossed and pool.low_amount is not None:
-        yield _(", below %(amount)s") % {"amount": shown(pool.low_amount, symbol=symbol)}
-    if Threshold.DAYS in pool.crossed:
-        yield _(", lasts less than %(days)s days") % {"days": pool.low_days}
+def why_low(pool: PoolView, symbol: str) -> str:
+    """Say what beside its percentage makes a pool low; nothing for one that is not low."""
+    said = ""
+    if pool.status is BalanceStatus.LOW and Threshold.AMOUNT in pool.crossed and pool.low_amount is not None:
+        said += _(", below %(amount)s") % {"amount": shown(pool.low_amount, symbol=symbol)}
+    if pool.status is BalanceStatus.LOW and Threshold.DAYS in pool.crossed:
+        said += _(", lasts less than %(days)s days") % {"days": pool.low_days}
+    return said
 
 
 def low_below(pool: PoolView, symbol: str) -> str:

@@ -359,6 +359,9 @@ async def test_thresholds_are_set_by_an_admin_and_act_at_once(sqlite_ledger: Led
         await keys.press("y")
         assert "¥100.00" in keys.line("▲ low") and "WARNING" in keys.lines[1]
         assert "openai is low below 12.50% or ¥150.00 or 40 days now." in keys.said
+        await keys.press("enter")
+        assert "▲ low, below ¥150.00" in keys.line("Status  ")
+        await keys.press("escape")
         await keys.press(
             "t", *["backspace"] * 4, "enter", *["backspace"] * 6, "enter", "backspace", "backspace", "enter"
         )

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from billing_console.errors import Conflict, InvalidInput, NotFound, Refused
+from billing_console.errors import Conflict
 from billing_console.i18n import _
-from billing_console.money import LEDGER_LIMIT, check_amount, plain, shown_exact
+from billing_console.money import check_amount, plain
 from billing_console.services import limits
 from billing_console.services.actions import Action
 from billing_console.services.approvals import (
@@ -30,6 +30,14 @@ from billing_console.services.changes import change, consider
 from billing_console.services.check import apply_check
 from billing_console.services.ledger import Ledger
 from billing_console.services.pools import BalanceChange, lock_pool, unsettled, view_of
+from billing_console.services.recharge_rules import (
+    REVERSAL_KEY,
+    checked_key,
+    overdrawn,
+    require_recharge,
+    require_reversible,
+    require_room,
+)
 from billing_console.services.session import reading
 from billing_console.text import clean, storable
 from db.schema import Recharge, ResourcePool
@@ -37,8 +45,6 @@ from db.statements import row_of, table_of
 from db.values import ApprovalKind
 
 RECHARGE_DECIMALS = 2
-REVERSAL_KEY = "reverse:"
-"""How the key of every reversal begins, and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def preview_recharge(ledger: Ledger, provider_id: str, amount: Decimal) -> Balan
     def look(session: Session) -> BalanceChange:
         name = require_provider(session, provider_id).name
         pool = session.get_one(ResourcePool, provider_id)
-        _require_room(pool, amount)
+        require_room(pool, amount)
         limits.enforce(session, ledger, amount, provider_id=provider_id)
         before = view_of(session, ledger, pool, name, unsettled(session, provider_id)).available_balance
         return BalanceChange(
@@ -102,7 +108,7 @@ def recharge(
         amount=amount,
         reference=storable(reference, "reference"),
         note=storable(note, "note", limit=1000, required=False),
-        idempotency_key=new_key() if key is None else _checked_key(key),
+        idempotency_key=new_key() if key is None else checked_key(key),
     )
 
     def work(session: Session, trail: Trail) -> RechargeView | ApprovalView:
@@ -111,7 +117,7 @@ def recharge(
         known = _known(session, ledger, wanted)
         if known is not None:
             return known
-        _require_room(pool, amount)
+        require_room(pool, amount)
         limits.enforce(session, ledger, amount, provider_id=provider_id)
         if limits.needs_approval(session, amount):
             return ask(session, ledger, trail, wanted)
@@ -132,14 +138,14 @@ def reverse_recharge(
     reason = storable(reason, "reason")
 
     def work(session: Session, trail: Trail) -> RechargeView | ApprovalView:
-        original = _found(session, recharge_id)
+        original = require_recharge(session, recharge_id)
         pool = lock_pool(session, original.provider_id)
         wanted = _reversal_of(original, reason)
-        _require_reversible(session, original)
+        require_reversible(session, original)
         left = _left_after(session, ledger, pool, original)
         if left < 0:
             if not overdraw:
-                raise _overdrawn(ledger, original, left)
+                raise overdrawn(ledger, original, left)
             wanted = renewed(session, ledger, wanted)
             return waiting(session, ledger, wanted) or ask(session, ledger, trail, wanted)
         return _book(session, ledger, trail, pool, wanted, ledger.operator)
@@ -155,12 +161,12 @@ def preview_reversal(ledger: Ledger, recharge_id: int, *, overdraw: bool = False
     """Return the available balance before and after a reversal, by the rules of `reverse_recharge`, writing nothing."""
 
     def look(session: Session) -> BalanceChange:
-        original = _found(session, recharge_id)
+        original = require_recharge(session, recharge_id)
         pool = session.get_one(ResourcePool, original.provider_id)
-        _require_reversible(session, original)
+        require_reversible(session, original)
         left = _left_after(session, ledger, pool, original)
         if left < 0 and not overdraw:
-            raise _overdrawn(ledger, original, left)
+            raise overdrawn(ledger, original, left)
         return BalanceChange(before=left + original.amount, after=left, needs_approval=left < 0)
 
     return consider(ledger, Action.REVERSE, str(recharge_id), look)
@@ -184,63 +190,15 @@ def preview_approved(session: Session, ledger: Ledger, wanted: Wanted, operator:
 
 def _require_bookable(session: Session, ledger: Ledger, pool: ResourcePool, wanted: Wanted, operator: str) -> None:
     if wanted.reverses_id is None:
-        _require_room(pool, wanted.amount)
+        require_room(pool, wanted.amount)
         limits.enforce(session, ledger, wanted.amount, operator=operator, provider_id=wanted.subject)
     else:
-        _require_reversible(session, _found(session, wanted.reverses_id))
-
-
-def _checked_key(key: str) -> str:
-    key = storable(key, "key")
-    if key.startswith(REVERSAL_KEY):
-        raise InvalidInput(
-            _("Keys that begin with %(start)s are those of reversals.") % {"start": REVERSAL_KEY}, field="key"
-        )
-    return key
-
-
-def _found(session: Session, recharge_id: int) -> Recharge:
-    entry = session.get(Recharge, recharge_id) if 0 <= recharge_id < 2**63 else None
-    if entry is None:
-        raise NotFound(
-            _("There is no recharge %(id)d.") % {"id": recharge_id},
-            _("List them with: billing-console pools history"),
-        )
-    return entry
-
-
-def _require_room(pool: ResourcePool, amount: Decimal) -> None:
-    if pool.total_balance + amount > LEDGER_LIMIT:
-        raise Refused(
-            _("The pool of %(provider)s cannot hold that much (at most %(limit)s in all).")
-            % {"provider": clean(pool.provider_id), "limit": plain(LEDGER_LIMIT)}
-        )
-
-
-def _require_reversible(session: Session, original: Recharge) -> None:
-    if original.reverses_id is not None:
-        raise Conflict(_("Recharge %(id)d is a reversal itself.") % {"id": original.id})
-    reversal = session.exec(select(Recharge.id).where(Recharge.reverses_id == original.id)).first()
-    if reversal is not None:
-        raise Conflict(
-            _("Recharge %(id)d was already reversed by %(reversal)d.") % {"id": original.id, "reversal": reversal}
-        )
+        require_reversible(session, require_recharge(session, wanted.reverses_id))
 
 
 def _left_after(session: Session, ledger: Ledger, pool: ResourcePool, original: Recharge) -> Decimal:
     view = view_of(session, ledger, pool, "", unsettled(session, pool.provider_id))
     return view.available_balance - original.amount
-
-
-def _overdrawn(ledger: Ledger, original: Recharge, left: Decimal) -> Refused:
-    return Refused(
-        _("Only %(available)s of the pool is left; taking back %(amount)s would overdraw it.")
-        % {
-            "available": shown_exact(left + original.amount, symbol=ledger.symbol),
-            "amount": shown_exact(original.amount, symbol=ledger.symbol),
-        },
-        _("To ask another admin to approve it: billing-console pools reverse %(id)d --overdraw") % {"id": original.id},
-    )
 
 
 def _reversal_of(original: Recharge, reason: str) -> Wanted:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from billing_console import money
-from billing_console.check_output import low_below
+from billing_console.check_output import low_below, why_low
 from billing_console.i18n import _, ngettext
 from billing_console.text import one_line
 from db.values import ModelStatus
@@ -105,7 +105,7 @@ class PoolDetailsDialog(DetailsDialog[PoolDetails]):
             yield _("Status"), _("no pool: usage is recorded but not held against a balance")
             yield _("Used amount"), self._exact(pool.used_amount)
         else:
-            yield _("Status"), words.state(pool.status).plain
+            yield _("Status"), words.state(pool.status).plain + why_low(pool, self.console.symbol)
             yield _("Total balance"), self._exact(pool.total_balance)
             yield _("Used amount"), self._exact(pool.used_amount)
             yield _("Available balance"), self._exact(pool.available_balance)
