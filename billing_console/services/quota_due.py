@@ -134,21 +134,21 @@ def due_users(session: Session, now: datetime, among: Sequence[str] | None = Non
     """Return, in order of id, the users of whom something may be due: a grant of theirs expired since their last row.
 
     Who has a periodic quota is among them by the grant of the period before. Who has nothing left has nothing that
-    could expire, so that grants used up long ago cost nothing, unless a next period is to be given.
+    could expire. Each user takes two seeks, however many grants there are.
     """
     grants, quotas, periods = (table_of(model) for model in (QuotaGrant, UserQuota, PeriodicQuota))
-    later = grants.alias()
-    newer = select(later.c.id).where(later.c.user_id == grants.c.user_id, later.c.created_at >= grants.c.expires_at)
-    something = quotas.c.granted_amount > quotas.c.used_amount
-    periodic = select(periods.c.user_id).where(periods.c.user_id == grants.c.user_id).exists()
+    mine = grants.c.user_id == quotas.c.user_id
+    ended = select(func.max(grants.c.expires_at)).where(mine, grants.c.expires_at <= now)
+    last = select(grants.c.created_at).where(mine).order_by(grants.c.id.desc()).limit(1)
+    periodic = select(periods.c.user_id).where(periods.c.user_id == quotas.c.user_id)
     query = (
-        select(grants.c.user_id)
-        .join(quotas, quotas.c.user_id == grants.c.user_id)
-        .where(grants.c.expires_at <= now, something | periodic, ~newer.exists())
-        .distinct()
+        select(quotas.c.user_id)
+        .where((quotas.c.granted_amount > quotas.c.used_amount) | periodic.exists())
+        .where(ended.correlate(quotas).scalar_subquery() > last.correlate(quotas).scalar_subquery())
+        .where(select(grants.c.id).where(grants.c.expires_at <= now).exists())
     )
     if among is not None:
-        query = query.where(grants.c.user_id.in_(among))
+        query = query.where(quotas.c.user_id.in_(among))
     return sorted(session.connection().execute(query).scalars())
 
 
