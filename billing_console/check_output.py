@@ -10,13 +10,14 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from billing_console import wire
-from billing_console.i18n import N_, _
+from billing_console.i18n import N_, _, ngettext
 from billing_console.money import plain, shown
 from billing_console.text import clean, to_json
-from db.values import AlertLevel, BalanceStatus
+from db.values import AlertLevel, BalanceStatus, Threshold
 
 if TYPE_CHECKING:
     from billing_console.services.check import PoolCheck
+    from billing_console.services.pools import PoolView
 
 
 class CheckFormat(StrEnum):
@@ -130,7 +131,27 @@ def _line(check: PoolCheck, symbol: str) -> str:
         "total": shown(pool.total_balance, symbol=symbol),
         "percent": f"{pool.balance_percentage:.2f}",
     }
+    if pool.status is BalanceStatus.LOW:
+        line += "".join(_crossed(pool, symbol))
     return f"{line}, {_(CHANGES[check.change])}" if check.change else line
+
+
+def _crossed(pool: PoolView, symbol: str) -> Iterator[str]:
+    """Say what else makes a pool low: its percentage stands in the line already."""
+    if Threshold.AMOUNT in pool.crossed and pool.low_amount is not None:
+        yield _(", below %(amount)s") % {"amount": shown(pool.low_amount, symbol=symbol)}
+    if Threshold.DAYS in pool.crossed:
+        yield _(", lasts less than %(days)s days") % {"days": pool.low_days}
+
+
+def low_below(pool: PoolView, symbol: str) -> str:
+    """Spell below what a pool is low, thresholds that are off left out."""
+    parts = [f"{pool.low_threshold:.2f}%"]
+    if pool.low_amount is not None:
+        parts.append(shown(pool.low_amount, symbol=symbol))
+    if pool.low_days is not None:
+        parts.append(ngettext("%(count)d day", "%(count)d days", pool.low_days) % {"count": pool.low_days})
+    return _(" or ").join(parts)
 
 
 def _json(outcome: Outcome) -> Iterator[str]:

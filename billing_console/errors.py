@@ -60,6 +60,10 @@ class Unavailable(BillingError):
     exit_code = ExitCode.UNKNOWN
 
 
+class Replaced(Unavailable):
+    """Another database stands where the open one stood: it has to be opened again."""
+
+
 class Uncertain(Unavailable):
     """The change may have been made or not; to repeat it makes it once."""
 

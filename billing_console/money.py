@@ -37,6 +37,14 @@ def parse_decimal(text: str) -> Decimal:
     return Decimal(stripped)
 
 
+def parse_count(text: str) -> int:
+    """Read a whole number, thousands separators allowed; raise InvalidInput for anything else."""
+    number = parse_decimal(text)
+    if number != int(number):
+        raise InvalidInput(_("“%(text)s” is not a whole number.") % {"text": text[:40]})
+    return int(number)
+
+
 def parse_amount(text: str, *, places: int = 9) -> Decimal:
     """Read an amount in yuan that must be positive, within the ledger's range and exact to `places` decimals."""
     amount = parse_decimal(text.strip().lstrip("¥￥"))

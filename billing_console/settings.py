@@ -67,6 +67,15 @@ class Settings(BaseSettings):
     refresh_seconds: int = Field(default=5, ge=1, le=3600)
     """How often the console looks at the database."""
 
+    theme: Literal["dark", "light", "high-contrast", "ansi"] = "dark"
+    """The colours of the console."""
+
+    ascii: bool = False
+    """Whether the console draws with plain ASCII alone, for terminals and fonts that lack lines and blocks."""
+
+    keys: dict[str, str] = Field(default_factory=dict)
+    """Other keys for the console's actions: the id of a binding, and the key or keys, separated by commas."""
+
 
 EXPECTED = {
     "database_url": N_("sqlite:////path/to/billing.db or postgresql://user@host/name"),
@@ -77,6 +86,9 @@ EXPECTED = {
     "require_quota": N_("true or false"),
     "check_interval_minutes": N_("a whole number from 1 to 1440"),
     "refresh_seconds": N_("a whole number from 1 to 3600"),
+    "theme": N_("“dark”, “light”, “high-contrast” or “ansi”"),
+    "ascii": N_("true or false"),
+    "keys": N_('a table [keys] with lines like: pools-recharge = "R"'),
 }
 """What each setting takes, for error messages."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from billing_console.errors import ExitCode
+from billing_console.errors import ExitCode, Unavailable
 from billing_console.i18n import _
 
 if TYPE_CHECKING:
@@ -40,18 +40,30 @@ class ConsoleOptions:
     check_interval: timedelta = timedelta(minutes=5)
     """How often the pools are checked (seed, Alert monitoring)."""
 
+    theme: str = "dark"
+    ascii: bool = False
+    """Draw with plain ASCII alone."""
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Other keys, by the ids of bindings."""
+
 
 def run_console(options: ConsoleOptions) -> int:
-    """Run the console until the person leaves and return the exit code."""
+    """Run the console until the person leaves and return the exit code; raise Unavailable for keys that cannot be."""
     if not has_terminal():
         return ExitCode.USAGE
     log_file = log_to_file()
     _prepare_environment()
     try:
         from billing_console.app import BillingConsoleApp
+        from billing_console.way_out import WayOut
 
-        app = BillingConsoleApp(options, log_file=log_file)
+        way_out = WayOut()
+        app = BillingConsoleApp(options, log_file=log_file, leaving=way_out.end_soon)
+        way_out.watch(app.leave)
         app.run(mouse=False)
+    except Unavailable:
+        raise
     except Exception:
         log.exception("the console could not run")
         print(crash_line(log_file), file=sys.stderr)

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from billing_console.services.audit_anchor import Anchor
     from billing_console.services.audit_verify import AuditFinding
     from billing_console.services.backup import BackedUp, Restored
+    from billing_console.services.budgets import BudgetView
     from billing_console.services.costs import CostRow
+    from billing_console.services.costs_compare import ComparedRow
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
+    from billing_console.services.outlook import PoolOutlook
     from billing_console.services.periodic_quotas import PeriodicView
     from billing_console.services.pools import PoolView
     from billing_console.services.prices import PricesAdded, PriceView
@@ -122,7 +125,39 @@ COST: Fields[CostRow] = {
     "totalCost": lambda row: row.total_cost,
     "callCount": lambda row: row.call_count,
     "failedCount": lambda row: row.failed_count,
+    "costPerCall": lambda row: row.cost_per_call,
+    "costPerMillionTokens": lambda row: row.cost_per_million_tokens,
 }
+
+
+def compared(fields: Fields[CostRow]) -> Fields[ComparedRow]:
+    """Return the fields of a row of cost statistics with its share and the change to the period before."""
+
+    def of_row(value: Callable[[CostRow], object]) -> Callable[[ComparedRow], object]:
+        return lambda compared: value(compared.row)
+
+    return {
+        **{name: of_row(value) for name, value in fields.items()},
+        "costShare": lambda compared: number(compared.share),
+        "previousCost": lambda compared: compared.change.previous,
+        "costChange": lambda compared: compared.change.amount,
+        "costChangePercentage": lambda compared: number(compared.change.percentage),
+    }
+
+
+BUDGET: Fields[BudgetView] = {
+    "providerId": lambda view: view.provider_id or None,
+    "month": lambda view: view.projection.month,
+    "budgetAmount": lambda view: view.amount,
+    "monthToDate": lambda view: view.projection.to_date,
+    "remainingAmount": lambda view: view.left,
+    "projectedCost": lambda view: view.projection.expected,
+    "projectedLow": lambda view: view.projection.low,
+    "projectedHigh": lambda view: view.projection.high,
+    "historyDays": lambda view: view.projection.history_days,
+    "budgetStatus": lambda view: view.status,
+}
+"""A month, by its first day, of a provider, or of all together where providerId is null."""
 
 POOL: Fields[PoolView] = {
     "providerId": lambda pool: pool.provider_id,
@@ -135,9 +170,26 @@ POOL: Fields[PoolView] = {
     "isLowBalance": lambda pool: pool.is_low_balance,
     "status": lambda pool: pool.status,
     "lowThreshold": lambda pool: _percent(pool.low_threshold),
+    "lowAmount": lambda pool: pool.low_amount,
+    "lowDays": lambda pool: pool.low_days,
     "lastRechargeDate": lambda pool: pool.last_recharge_at,
     "lastCheckDate": lambda pool: pool.last_check_at,
 }
+
+
+def _of_pool(value: Callable[[PoolView], object]) -> Callable[[PoolOutlook], object]:
+    return lambda outlook: value(outlook.pool)
+
+
+OUTLOOK: Fields[PoolOutlook] = {
+    **{name: _of_pool(value) for name, value in POOL.items()},
+    "historyDays": lambda outlook: outlook.history_days,
+    "burnPerDay": lambda outlook: outlook.burn_per_day,
+    "emptyAt": lambda outlook: outlook.empty.at,
+    "emptyAtEarliest": lambda outlook: outlook.empty.earliest,
+    "emptyAtLatest": lambda outlook: outlook.empty.latest,
+}
+"""A pool and where it is heading: what is not known, or more than a year away, is null."""
 
 RECHARGE: Fields[RechargeView] = {
     "id": lambda entry: entry.id,
@@ -228,6 +280,8 @@ ALERT: Fields[AlertView] = {
     "createdAt": lambda alert: alert.created_at,
     "updatedAt": lambda alert: alert.updated_at,
     "resolvedAt": lambda alert: alert.resolved_at,
+    "acknowledgedBy": lambda alert: alert.acknowledged_by,
+    "acknowledgedAt": lambda alert: alert.acknowledged_at,
 }
 
 QUOTA: Fields[QuotaView] = {

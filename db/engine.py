@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
@@ -18,6 +20,10 @@ WAL_SAFE = (3, 51, 3)
 """First SQLite release without the WAL-reset bug, in which a concurrent write and checkpoint may corrupt the file."""
 
 LOCK_TIMEOUT_SECONDS = 30
+
+
+class FileReplaced(Exception):
+    """Another file has taken the place of the SQLite file that was opened: what is known of it holds no longer."""
 
 
 class Database:
@@ -104,11 +110,17 @@ def _reading_options(is_sqlite: bool) -> dict[str, object]:
 def _sqlite(url: URL, read_only: bool, create: bool, timeout: int, durable: bool) -> Engine:
     mode = "ro" if read_only else "rwc" if create else "rw"
     uri = f"file:{quote(str(url.database))}?mode={mode}"
+    opened: tuple[int, int] | None = None
 
     def connect() -> sqlite3.Connection:
+        nonlocal opened
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
         try:
             _prepare_sqlite(connection, read_only, durable)
+            found = _file_of(url)
+            opened = opened or found
+            if found != opened:
+                raise FileReplaced
         except BaseException:
             connection.close()
             raise
@@ -116,7 +128,23 @@ def _sqlite(url: URL, read_only: bool, create: bool, timeout: int, durable: bool
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=8)
     event.listen(engine, "begin", _begin_sqlite)
+
+    def still_there(*_connection: object) -> None:
+        # The file that a connection holds open lives on without its name: what is written to it would be lost.
+        if _file_of(url) != opened:
+            raise DisconnectionError
+
+    event.listen(engine, "checkout", still_there)
     return engine
+
+
+def _file_of(url: URL) -> tuple[int, int] | None:
+    """Tell which file stands at the place of the database, by device and number; None where there is none."""
+    try:
+        found = os.stat(str(url.database))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool, durable: bool) -> None:

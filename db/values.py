@@ -100,3 +100,11 @@ class Period(StrEnum):
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+
+
+class Threshold(StrEnum):
+    """Below what a pool is low: a percentage of the total, an amount, the days that it lasts."""
+
+    PERCENT = "percent"
+    AMOUNT = "amount"
+    DAYS = "days"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,6 +12,7 @@ from textual.content import Content
 
 from billing_console.errors import NotPermitted
 from billing_console.i18n import N_, _
+from screens.binding_ids import named
 from screens.console import Console, ask, console_of
 from screens.widgets.line import Line, paragraphs
 from screens.widgets.table import RecordTable
@@ -43,11 +44,20 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     NEEDS: ClassVar[Mapping[str, Action]] = {}
     """Actions of this tab that change the ledger, and what somebody must be allowed to do to be offered them."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "reload", N_("Refresh")),
-        Binding("e", "export", N_("Export")),
-        Binding("escape", "clear_filter", N_("Clear filter"), show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "tab",
+        [
+            Binding("r", "reload", N_("Refresh")),
+            Binding("e", "export", N_("Export")),
+            Binding("escape", "clear_filter", N_("Clear filter"), show=False),
+        ],
+    )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the bindings of the tab, so that the settings file can give them other keys."""
+        if "BINDINGS" in cls.__dict__:
+            cls.BINDINGS = named(cls.NAME or "tab", cls.__dict__["BINDINGS"])
+        super().__init_subclass__(**options)
 
     def __init__(self) -> None:
         """Start with nothing loaded; the console wakes the pane when its tab is shown."""
@@ -61,7 +71,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def compose(self) -> ComposeResult:
         """Lay out the filter line, the body or a notice in its place, and the summary."""
         with Horizontal(classes="pane-top"):
-            yield Line(classes="pane-filter")
+            yield self.filter_line()
             yield Line(classes="pane-age")
         with Vertical(classes="pane-body"):
             yield from self.compose_body()
@@ -73,6 +83,10 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def compose_body(self) -> ComposeResult:
         """Yield the widgets that show the data; the first RecordTable takes the focus."""
         raise NotImplementedError
+
+    def filter_line(self) -> Line:
+        """Make the line that shows the filter in force."""
+        return Line(classes="pane-filter")
 
     def question(self) -> Callable[[Ledger], Data]:
         """Return the question to ask in a thread; called on the UI thread, so that it may read widgets and filters."""
@@ -130,6 +144,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         if self._timer is None:
             self._timer = self.set_interval(self.console.refresh_seconds, self._poll)
         self._timer.resume()
+        self.console.show_as_of(self._changed_at)
         self.load()
         self.take_focus()
 
@@ -148,7 +163,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self._notice(_("Loading…"))
         self._busy = True
         self._show_filter()
-        ask(self, self.question(), partial(self._loaded, asked), self._failed, group="load")
+        first = self.data is None or asked
+        ask(self, self.question(), partial(self._loaded, asked), self._failed, group="load", keys_wait=first)
 
     def role_changed(self) -> None:
         """Offer what the role allows now."""
@@ -176,9 +192,9 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             return
         table = self.table
         if table is not None and self.has_class("-filled"):
-            table.focus()
+            self.screen.set_focus(table)
         else:
-            self.focus()
+            self.screen.set_focus(self)
 
     # The cycle
 
@@ -203,6 +219,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
                 self._fill(data)
         if changed or asked or not self._changed_at:
             self._changed_at = f"{self.console.now():%H:%M:%S}"
+        if self._awake:
+            self.console.show_as_of(self._changed_at)
         self._write(".pane-age", _("live, changed %(time)s") % {"time": self._changed_at})
 
     def _fill(self, data: Data) -> None:
@@ -214,7 +232,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self.set_class(True, "-filled")
         self.present(data)
         if self._awake and (focused or self.app.focused is None):
-            self.call_after_refresh(self.take_focus)
+            self.take_focus()
 
     def _empty(self) -> str:
         text = _(self.EMPTY)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeVar
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from textual import events
 from textual.app import App
 from textual.widget import Widget
 from textual.worker import get_current_worker
@@ -12,6 +14,7 @@ from textual.worker import get_current_worker
 from billing_console import clock
 from billing_console.errors import BillingError, Unavailable
 from billing_console.i18n import _
+from screens.key_queue import KeyQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +42,18 @@ class Console(App[int]):
 
     def __init__(self) -> None:
         """Start without a ledger and without problems."""
-        super().__init__()
+        # Textual turns colours into greys otherwise, which are colours too.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.problems: dict[str, BillingError] = {}
         """What is wrong now, by the part of the console that found it."""
+        self.keys = KeyQueue(self, super().on_event)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Take keys in turn: those typed ahead wait for what the first of them opens."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self.keys.take(event)
+        else:
+            await super().on_event(event)
 
     def open_ledger(self) -> None:
         """Open the database in a thread, now."""
@@ -59,8 +71,12 @@ class Console(App[int]):
         """Close the ledger for somebody who is no operator any more."""
         raise NotImplementedError
 
-    def show_tab(self, tab: str) -> None:
-        """Show the tab with this id."""
+    def show_tab(self, tab: str, look: Callable[[Any], None] | None = None) -> None:
+        """Show the tab with this id; `look` then tells its pane what to look at."""
+        raise NotImplementedError
+
+    def show_as_of(self, time: str) -> None:
+        """Say in the first line of what time that is which the tab shows."""
         raise NotImplementedError
 
     def report(self, source: str, error: BillingError | None) -> None:
@@ -105,26 +121,34 @@ def ask(
     failed: Callable[[BillingError], None],
     *,
     group: str = "ask",
+    keys_wait: bool = False,
 ) -> None:
     """Run `work` on the ledger in a thread, then call `done` or `failed` on the UI thread.
 
-    A newer question of the same group and node replaces an older one, whose answer is dropped.
+    A newer question of the same group and node replaces an older one, whose answer is dropped. With `keys_wait` keys
+    typed meanwhile are meant for what the answer will show.
     """
     console = console_of(node)
     ledger = console.ledger
     if ledger is None:
         failed(Unavailable(_("The database is not open."), _("Press r to try again.")))
         return
+    question = object()
+    if keys_wait:
+        console.keys.wait_for(question)
+
+    def answer(handler: Callable[[Any], None], value: object) -> None:
+        handler(value)
+        console.keys.answered(question)
 
     def run() -> None:
         worker = get_current_worker()
+        handler: Callable[[Any], None] = done
         try:
-            answer = work(ledger)
+            value: object = work(ledger)
         except Exception as error:
-            if not worker.is_cancelled:
-                node.call_later(failed, console.explain(error))
-            return
-        if not worker.is_cancelled:
-            node.call_later(done, answer)
+            handler, value = failed, console.explain(error)
+        if worker.is_cancelled or not node.call_later(answer, handler, value):
+            console.call_later(console.keys.answered, question)
 
     node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)

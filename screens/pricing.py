@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -17,9 +16,9 @@ from billing_console import clock, money
 from billing_console.i18n import N_, _, ngettext
 from billing_console.services.actions import Action
 from billing_console.text import one_line
-from db.values import UsageType
 from screens import words
 from screens.dialogs.text_filter import matches
+from screens.price_rows import Hold, PriceRow, price_rows, version_rows
 from screens.search import SearchPane
 from screens.widgets.table import Column, RecordTable
 
@@ -28,26 +27,6 @@ if TYPE_CHECKING:
 
     from billing_console.services.ledger import Ledger
     from billing_console.services.prices import PriceView
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRow:
-    """What a model costs for one usage type, of which there is none for a model never called and never priced."""
-
-    provider_id: str
-    provider_name: str
-    model_id: str
-    usage_type: UsageType | None
-    price: PriceView | None
-    """The price in force; None where the first one is still to come."""
-
-    upcoming: PriceView | None
-    """The next price that will hold, if it is known already."""
-
-    @property
-    def is_missing(self) -> bool:
-        """Tell whether calls are recorded without a price."""
-        return self.price is None and self.upcoming is None
 
 
 class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
@@ -60,7 +39,14 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
     NEEDS: ClassVar = {"add_price": Action.PRICE}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "add_price", N_("Add price")),
+        Binding("w", "what_if", N_("What if")),
+        Binding("v", "versions", N_("Past and future")),
     ]
+
+    def __init__(self) -> None:
+        """Start with one row a model and type."""
+        super().__init__()
+        self.versions = False
 
     def compose_body(self) -> ComposeResult:
         """Yield the table, grouped by provider."""
@@ -71,25 +57,29 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
             Column("providerId", N_("Provider"), _provider, lambda row: row.provider_id, 0, 8, 20, once=True),
             Column("modelId", N_("Model"), lambda row: words.cell(row.model_id), lambda row: row.model_id, 0, 20, 40),
             Column("usageType", N_("Type"), _type, lambda row: row.usage_type and row.usage_type.value, min_width=16),
-            Column("unit", N_("Unit"), _unit, lambda row: row.price and row.price.unit.value, min_width=13),
+            Column("state", N_("State"), lambda row: row.hold.cell, lambda row: row.hold.name, *self._room("state")),
+            Column("unit", N_("Unit"), _unit, lambda row: row.shown and row.shown.unit.value, *self._room("unit")),
             self._price("inputPrice", N_("Input"), lambda price: price.input_price, 0),
             self._price("outputPrice", N_("Output"), lambda price: price.output_price, 0),
             self._price("cachedInputPrice", N_("Cached"), lambda price: price.cached_input_price, 1),
-            Column("effectiveFrom", N_("Holds from"), lambda r: self._when(r.price), lambda r: iso(r.price), 2, 16),
+            Column("effectiveFrom", N_("Holds from"), lambda r: self._when(r.shown), lambda r: iso(r.shown), 2, 16),
             Column("nextChange", N_("Next change"), lambda r: self._when(r.upcoming), lambda r: iso(r.upcoming), 3, 16),
-            Column("source", N_("Source"), lambda row: words.cell(source(row.price)), lambda row: source(row.price), 4),
+            Column("source", N_("Source"), lambda row: words.cell(source(row.shown)), lambda row: source(row.shown), 5),
         )
+
+    def _room(self, key: str) -> tuple[int, int]:
+        """Return priority and least width of a column; where every version has a row, the state tells them apart."""
+        return {"state": (0 if self.versions else 4, 10), "unit": (1 if self.versions else 0, 13)}[key]
 
     def _price(
         self, key: str, title: str, amount: Callable[[PriceView], Decimal | None], priority: int
     ) -> Column[PriceRow]:
         def value(row: PriceRow) -> Decimal | None:
-            return None if row.price is None else amount(row.price)
+            return None if row.shown is None else amount(row.shown)
 
         def cell(row: PriceRow) -> Text:
-            if row.price is None and key == "inputPrice":
-                style, said = (words.WARN, _("no price")) if row.is_missing else (words.DIM, _("to come"))
-                return words.cell(f"{words.MARKS[style]} {said}", style)
+            if row.shown is None and key == "inputPrice":
+                return row.hold.cell
             price = value(row)
             text = "" if price is None else money.shown_exact(price, symbol=self.console.symbol)
             return Text(text, justify="right", no_wrap=True, overflow="ellipsis", end="")
@@ -102,16 +92,20 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
 
     def question(self) -> Callable[[Ledger], tuple[PriceRow, ...]]:
         """Ask for every version and for the models without any, and keep the rows of the filter."""
-        wanted = self.wanted
+        wanted, rows_of = self.wanted, version_rows if self.versions else price_rows
 
         def work(ledger: Ledger) -> tuple[PriceRow, ...]:
-            return tuple(row for row in price_rows(ledger) if _matches(wanted, row))
+            return tuple(row for row in rows_of(ledger) if _matches(wanted, row))
 
         return work
 
     def present(self, data: tuple[PriceRow, ...]) -> None:
         """Draw the prices."""
         self.query_one("#pricing-table", RecordTable).show(data)
+        if self.versions:
+            counts = Counter(row.hold for row in data)
+            self.set_summary(" · ".join(f"{counts[hold]} {_(hold.value[1])}" for hold in Hold if counts[hold]))
+            return
         priced = sum(row.price is not None for row in data)
         parts = [ngettext("%(count)d price", "%(count)d prices", priced) % {"count": priced}]
         missing = len({(row.provider_id, row.model_id) for row in data if row.is_missing})
@@ -132,7 +126,27 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
         row: PriceRow = event.item
         self.app.push_screen(PriceHistoryDialog(row.provider_id, row.model_id, row.usage_type))
 
-    # Add a price
+    def action_versions(self) -> None:
+        """Show past and future prices too, each in a row of its own, or only what holds."""
+        self.versions = not self.versions
+        self.query_one("#pricing-table", RecordTable).use_columns(self._columns())
+        self.data = ()  # the same rows must be drawn again
+        self.load(asked=True)
+
+    # Try and add a price
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer to try a price only where there is a model."""
+        if action in ("what_if", "versions") and not self.has_class("-filled"):
+            return False
+        return super().check_action(action, parameters)
+
+    def action_what_if(self) -> None:
+        """Compare what the model under the cursor cost in 30 days with another price."""
+        from screens.dialogs.price_what_if import PriceWhatIfDialog
+
+        if self.current is not None:
+            self.app.push_screen(PriceWhatIfDialog(self.current))
 
     @property
     def current(self) -> PriceRow | None:
@@ -162,31 +176,6 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
         self.app.notify(said, markup=False)
 
 
-def price_rows(ledger: Ledger) -> list[PriceRow]:
-    """Put the versions of each model and type into one row, by provider name, and add calls without a price."""
-    from billing_console.services.costs import usage_types_seen
-    from billing_console.services.models import list_models
-    from billing_console.services.prices import list_prices
-
-    rows = []
-    for (provider_id, model_id, usage_type), group in groupby(list_prices(ledger, all_versions=True), _identity):
-        versions = list(group)
-        at = next((index for index, price in enumerate(versions) if price.in_force), len(versions))
-        price = versions[at] if at < len(versions) else None
-        upcoming = versions[at - 1] if at > 0 else None
-        rows.append(PriceRow(provider_id, versions[0].provider_name, model_id, usage_type, price, upcoming))
-    priced = {(row.provider_id, row.model_id, row.usage_type) for row in rows}
-    known = {(provider_id, model_id) for provider_id, model_id, _kind in priced}
-    called = usage_types_seen(ledger)
-    for model in list_models(ledger):
-        pair = model.provider_id, model.model_id
-        unpriced = [kind for kind in UsageType if (*pair, kind) in called and (*pair, kind) not in priced]
-        kinds: list[UsageType | None] = [*unpriced] or ([] if pair in known else [None])
-        for kind in kinds:
-            rows.append(PriceRow(model.provider_id, model.provider_name, model.model_id, kind, None, None))
-    return sorted(rows, key=lambda row: (row.provider_name.casefold(), row.provider_id, row.model_id))
-
-
 def source(price: PriceView | None) -> str:
     """Say from which currency a price was converted, and at which rate."""
     return f"{price.source_currency} × {price.exchange_rate}" if price and price.source_currency else ""
@@ -197,12 +186,9 @@ def iso(price: PriceView | None) -> str | None:
     return None if price is None else clock.iso(price.effective_from)
 
 
-def _identity(price: PriceView) -> tuple[str, str, UsageType]:
-    return price.provider_id, price.model_id, price.usage_type
-
-
 def _key(row: PriceRow) -> str:
-    return f"{row.provider_id}\n{row.model_id}\n{row.usage_type}"
+    version = row.version.id if row.version else ""
+    return f"{row.provider_id}\n{row.model_id}\n{row.usage_type}\n{version}"
 
 
 def _provider(row: PriceRow) -> Text:
@@ -216,11 +202,11 @@ def _type(row: PriceRow) -> Text:
 
 
 def _unit(row: PriceRow) -> Text:
-    price = row.price or row.upcoming
+    price = row.shown or row.upcoming
     return words.cell(_(words.UNITS[price.unit]) if price else "")
 
 
 def _matches(wanted: str, row: PriceRow) -> bool:
     kind = _(words.USAGE_TYPES[row.usage_type]) if row.usage_type else ""
-    missing = _("no price") if row.is_missing else ""
-    return matches(wanted, row.provider_id, row.provider_name, row.model_id, kind, missing)
+    hold = _(row.hold.value[1])
+    return matches(wanted, row.provider_id, row.provider_name, row.model_id, kind, hold)

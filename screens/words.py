@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from rich.text import Text
@@ -123,6 +123,17 @@ def instant(value: datetime | None, now: datetime, *, seconds: bool = True, year
 def day(value: date | None) -> str:
     """Spell a day; a dash for none."""
     return value.isoformat() if value else "–"
+
+
+def span(length: timedelta) -> str:
+    """Spell how long something has lasted, by its two largest units; a clock set back is no time."""
+    minutes = max(0, int(length.total_seconds() // 60))
+    days, hours = divmod(minutes // 60, 24)
+    if days:
+        return _("%(days)d d %(hours)d h") % {"days": days, "hours": hours}
+    if hours:
+        return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes % 60}
+    return _("%(minutes)d min") % {"minutes": minutes}
 
 
 def percent(value: Decimal) -> str:

@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets._toast import Toast
 
 from billing_console.app import BillingConsoleApp
-from billing_console.services.ledger import open_ledger
+from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.terminal import ConsoleOptions
 from tests.factories import TESTER
 
@@ -46,13 +47,13 @@ class Keyboard:
         await self.settled()
 
     async def settled(self) -> None:
-        """Wait until no question to the ledger is under way and every answer is drawn."""
+        """Wait until every key typed has had its effect, no question is under way and every answer is drawn."""
         for _round in range(50):
             await self.pilot.pause()
             waiting = [worker.wait() for worker in self.app.workers if not worker.is_finished]
             if waiting:
                 await asyncio.gather(*waiting, return_exceptions=True)
-            elif self.app.ledger is not None:
+            elif self.app.ledger is not None and self.app.keys.idle:
                 return
         raise AssertionError("the console does not come to rest")
 
@@ -94,13 +95,16 @@ async def console(
     refresh_seconds: float = 5.0,
     kind: type[BillingConsoleApp] = BillingConsoleApp,
     name: str = TESTER.name,
+    opening: Callable[[], Ledger] | None = None,
+    **looks: Any,
 ) -> AsyncIterator[Keyboard]:
     """The console on a ledger, open and at rest, in the hands of the operator of this name."""
     options = ConsoleOptions(
-        lambda: open_ledger(url, read_only=read_only, actor=replace(TESTER, name=name)),
+        opening or (lambda: open_ledger(url, read_only=read_only, actor=replace(TESTER, name=name))),
         "a ledger",
         read_only=read_only,
         refresh_seconds=refresh_seconds,
+        **looks,
     )
     app = kind(options)
     async with app.run_test(size=size, notifications=True) as pilot:

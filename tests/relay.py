@@ -25,10 +25,18 @@ class Relay:
         self.refuse = False
         """Whether a server that was lost stays away: new connections are closed at once."""
         self._server = server
+        self._clients: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(place / SOCKET))
         self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def hang_up(self) -> None:
+        """Lose every connection, and refuse new ones from now on."""
+        self.refuse = True
+        for client in self._clients:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Take no more connections."""
@@ -44,6 +52,7 @@ class Relay:
                 if self.refuse:
                     client.close()
                     continue
+                self._clients.append(client)
                 threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
     def _forward(self, client: socket.socket) -> None:

@@ -8,6 +8,7 @@ import re
 import select
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 import pyte
 
-from tests.commands import PATIENCE_SECONDS, PROGRAM
+from tests.commands import PATIENCE_SECONDS
 
 MODE = re.compile(rb"\x1b\[\?([\d;]+)([hl])")
 QUERY = re.compile(rb"\x1b\[(?:\?[\d;]*\$p|[<>=?][\d;]*u|>[\d;]*m)")
@@ -27,9 +28,15 @@ USUAL = {7, 25}
 
 
 class Terminal:
-    """A program in a terminal of its own, as the leader of its session."""
+    """The program in a terminal of its own, as the leader of its session; `controlling`: it is told of a hang-up."""
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str], size: tuple[int, int] = (80, 24)) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str],
+        size: tuple[int, int] = (80, 24),
+        controlling: bool = True,
+    ) -> None:
         columns, rows = size
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
@@ -38,13 +45,13 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.before = self.attributes
         self.process = subprocess.Popen(
-            [PROGRAM, *arguments],
+            [sys.executable, "-m", "billing_console", *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=_take_terminal,
+            preexec_fn=_take_terminal if controlling else None,
         )
         os.close(slave)
 
@@ -73,10 +80,16 @@ class Terminal:
         self._read_while(lambda: text in self.screen)
         assert text not in self.screen, f"{text!r} is still on the screen:\n{self.screen}"
 
-    def end(self) -> int:
+    def end(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Read until the program ends, and return its exit code: negative for a signal that killed it."""
-        self._read_while(lambda: True)
-        return self.process.wait(PATIENCE_SECONDS)
+        since = time.monotonic()
+        self._read_while(lambda: True, seconds)
+        return self.process.wait(max(0.1, seconds - (time.monotonic() - since)))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the window another size, as dragging its corner does."""
+        self._screen.resize(rows, columns)
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def hang_up(self) -> None:
         """Close the terminal under the program, as a lost connection does."""
@@ -103,8 +116,8 @@ class Terminal:
         if self.master >= 0:
             os.close(self.master)
 
-    def _read_while(self, wanted: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _read_while(self, wanted: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while wanted():
             patience = deadline - time.monotonic()
             if patience <= 0 or not select.select([self.master], [], [], patience)[0]:
@@ -124,9 +137,12 @@ def _take_terminal() -> None:
 
 
 @contextmanager
-def terminal(*arguments: str, size: tuple[int, int] = (80, 24), **environment: str) -> Iterator[Terminal]:
+def terminal(
+    *arguments: str, size: tuple[int, int] = (80, 24), controlling: bool = True, **environment: str
+) -> Iterator[Terminal]:
     """The program in a terminal, with the test's environment and the variables given."""
-    opened = Terminal(*arguments, environment={**os.environ, "TERM": "xterm-256color", **environment}, size=size)
+    variables = {**os.environ, "TERM": "xterm-256color", **environment}
+    opened = Terminal(*arguments, environment=variables, size=size, controlling=controlling)
     try:
         yield opened
     finally:

@@ -20,6 +20,7 @@ from billing_console.errors import Conflict, Refused, Unavailable
 from billing_console.services.audit import AuditFilter, AuditView, hash_of, list_audit
 from billing_console.services.audit_anchor import read_anchors, take_anchor
 from billing_console.services.audit_verify import AuditFinding, verify_audit
+from billing_console.services.budgets import ALL, set_budget
 from billing_console.services.check import check_pools
 from billing_console.services.decisions import approve, reject
 from billing_console.services.ledger import Ledger, open_ledger
@@ -27,7 +28,7 @@ from billing_console.services.limits import set_limit
 from billing_console.services.metering import record_usage
 from billing_console.services.models import set_model_enabled
 from billing_console.services.operators import add_operator, remove_operator
-from billing_console.services.pools import open_pool, set_threshold
+from billing_console.services.pools import open_pool, set_thresholds
 from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import recharge, reverse_recharge
 from billing_console.services.reconcile import reconcile
@@ -57,8 +58,10 @@ AGAIN = (
         lambda ledger: set_model_enabled(ledger, "openai", "gpt-4o", False, reason="r"),
     ),
     ("models.enable", "openai gpt-4o", lambda ledger: set_model_enabled(ledger, "openai", "gpt-4o", True, reason="r")),
-    ("pools.threshold", "openai", lambda ledger: set_threshold(ledger, "openai", Decimal(20))),
+    ("pools.threshold", "openai", lambda ledger: set_thresholds(ledger, "openai", {"percent": Decimal(20)})),
     ("limits.set", "per_operation", lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(500))),
+    ("budgets.set", "*", lambda ledger: set_budget(ledger, ALL, Decimal(9000))),
+    ("budgets.set", "openai", lambda ledger: set_budget(ledger, "openai", Decimal(500))),
     ("operators.add", "carol", lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
     ("prices.add", "openai gpt-4o text_generation", price),
     ("usage.record", "", lambda ledger: record_usage(ledger, [usage(request_id="one", cost_amount=Decimal(1))])),
@@ -145,7 +148,8 @@ def test_the_other_changes_leave_one_row_each(ledger: Ledger) -> None:
         ("approvals.reject", "2", lambda ledger: reject(ledger, 2, reason="r")),
         ("operators.remove", "asker", lambda ledger: remove_operator(ledger, "asker")),
         ("limits.set", "approval_above", lambda ledger: set_limit(ledger, LimitName.APPROVAL_ABOVE, None)),
-        ("pools.threshold", "azure", lambda ledger: set_threshold(ledger, "azure", None)),
+        ("budgets.set", "openai", lambda ledger: set_budget(ledger, "openai", Decimal(5))),
+        ("pools.threshold", "azure", lambda ledger: set_thresholds(ledger, "azure", {"percent": None})),
     )
     for action, target, work in changes:
         before = len(log(ledger))
@@ -171,10 +175,10 @@ def test_a_row_says_what_was_before_and_after(ledger: Ledger) -> None:
 
 def test_a_threshold_that_is_set_again_and_raises_an_alert_leaves_a_row(ledger: Ledger) -> None:
     pool(ledger, amount="100")
-    set_threshold(ledger, "openai", Decimal(20))
+    set_thresholds(ledger, "openai", {"percent": Decimal(20)})
     spend(ledger, "90")
     before = len(log(ledger))
-    set_threshold(ledger, "openai", Decimal(20))
+    set_thresholds(ledger, "openai", {"percent": Decimal(20)})
     (row,) = log(ledger)[before:]
     assert row.after is not None and json.loads(row.after)["alert"] == "raised"
 
@@ -260,6 +264,8 @@ def test_the_chain_is_whole_on_a_stocked_ledger(ledger: Ledger) -> None:
         ("DELETE FROM audit_log WHERE id = 6", "audit_log 6"),
         ("UPDATE limits SET amount = 1", "limits per_operation"),
         ("DELETE FROM limits", "limits per_operation"),
+        ("UPDATE budgets SET amount = 1", "budgets openai"),
+        ("DELETE FROM budgets", "budgets openai"),
         ("UPDATE operators SET role = 'admin' WHERE name = 'carol'", "operators carol"),
         ("UPDATE resource_pools SET low_threshold = NULL", "thresholds openai"),
     ],
@@ -268,6 +274,7 @@ def test_what_is_changed_past_the_program_is_found_and_named(ledger: Ledger, cha
     pool(at(ledger, NOW), amount="100", low_threshold=Decimal(20))
     add_operator(ledger, "carol", Role.VIEWER)
     set_limit(ledger, LimitName.PER_OPERATION, Decimal(500))
+    set_budget(ledger, "openai", Decimal(500))
     for number in range(4):
         grant_quota(ledger, f"u{number}", Decimal(1), reference="r")
     assert findings(ledger) == ()
@@ -350,7 +357,7 @@ def test_a_log_that_begins_with_an_upgrade_vouches_for_all_that_was_there(
         assert reconcile(ledger) == ()
         settle(ledger)
         set_model_enabled(ledger, "openai", "gpt-4o", True, reason="back")
-        set_threshold(ledger, "openai", None)
+        set_thresholds(ledger, "openai", {"percent": None})
         price(ledger, model_id="new")
         reprice(ledger)
         pay(ledger, "1")
@@ -391,7 +398,7 @@ def test_a_log_that_has_begun_goes_on_vouching_for_what_it_knew_before_an_upgrad
     upgrade(url)
     ledger = open_ledger(url)
     try:
-        set_threshold(ledger, "openai", Decimal(20))
+        set_thresholds(ledger, "openai", {"percent": Decimal(20)})
         pay(ledger, "1")
         back_to_0002(ledger)
         execute(ledger, "UPDATE resource_pools SET low_threshold = NULL")
@@ -400,7 +407,7 @@ def test_a_log_that_has_begun_goes_on_vouching_for_what_it_knew_before_an_upgrad
         # The grant of revision 0001 is as it was, and what was changed past the program is not vouched for anew.
         (found,) = findings(ledger)
         assert found.where == "thresholds openai"
-        set_threshold(ledger, "openai", Decimal(20))
+        set_thresholds(ledger, "openai", {"percent": Decimal(20)})
         assert findings(ledger) == ()
     finally:
         ledger.close()

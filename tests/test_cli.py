@@ -33,7 +33,19 @@ HOSTILE = (
 """Ids as an attacker, or a careless gateway, may choose them."""
 
 FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "＝1", "\t=1")
-GROUPS = ("usage", "pools", "alerts", "quotas", "models", "prices", "operators", "limits", "approvals", "audit")
+GROUPS = (
+    "usage",
+    "pools",
+    "alerts",
+    "quotas",
+    "models",
+    "prices",
+    "operators",
+    "limits",
+    "budgets",
+    "approvals",
+    "audit",
+)
 
 
 @pytest.fixture

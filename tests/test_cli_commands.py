@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from billing_console.services.ledger import Ledger
+from billing_console.services.metering import record_usage
 from tests.commands import Answer, Commands
-from tests.factories import execute, gateway_insert, pool, spend
+from tests.factories import execute, gateway_insert, pool, price, spend, usage
 
 
 @pytest.fixture
@@ -102,6 +106,22 @@ def test_alerts_are_listed_open_and_past(run: Commands, sqlite_ledger: Ledger) -
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "Nothing found.\n")
 
 
+def test_an_alert_is_acknowledged_by_its_provider_or_its_id(run: Commands, sqlite_ledger: Ledger) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    spend(sqlite_ledger, "95")
+    assert run("check-pools").code == 1
+    (alert,) = run("alerts", "list", "--format", "json").json
+    assert (alert["acknowledgedBy"], alert["acknowledgedAt"]) == (None, None)
+    assert run("--read-only", "alerts", "acknowledge", "openai").code == 77
+    done = run("alerts", "acknowledge", "openai")
+    assert re.fullmatch(r"Alert \d+ of openai is acknowledged by \S+\.\n", done.out)
+    again = run("alerts", "acknowledge", str(alert["id"]), "--format", "json").json
+    assert again == run("alerts", "list", "--format", "json").json[0]
+    assert again["acknowledgedBy"] and again["acknowledgedAt"] and again["isResolved"] is False
+    wrong = run("alerts", "acknowledge", "opnai")
+    assert (wrong.code, wrong.out) == (1, "")
+
+
 def test_quota_is_granted_shown_and_taken_back(run: Commands, sqlite_ledger: Ledger) -> None:
     assert run("quotas", "grant", "alice", "20", "--reference", "T-7", "--yes").code == 0
     spend(sqlite_ledger, "12.5", user_id="alice")
@@ -162,6 +182,27 @@ def test_a_model_is_disabled_and_enabled_with_a_reason(run: Commands, sqlite_led
     assert run("models", "disable", "openai", "gpt-5", "--reason", "r").code == 1
 
 
+def test_all_models_of_a_provider_are_disabled_and_enabled(run: Commands, sqlite_ledger: Ledger) -> None:
+    for model in ("gpt-4o", "o3"):
+        spend(sqlite_ledger, "1", model_id=model)
+    spend(sqlite_ledger, "1", provider_id="qwen", model_id="max")
+    everyone = ("models", "disable", "openai", "--all", "--reason", "contract ended")
+    assert run(*everyone).out == "2 models of openai disabled.\n"
+    assert run(*everyone, "--format", "json").json == {"providerId": "openai", "changed": 0, "models": []}
+    listed = run("models", "list", "--format", "json").json
+    assert [(model["modelId"], model["status"]) for model in listed] == [
+        ("gpt-4o", "disabled"),
+        ("o3", "disabled"),
+        ("max", "enabled"),
+    ]
+    assert run("models", "enable", "openai", "o3", "--reason", "r").code == 0
+    back = run("models", "enable", "openai", "--all", "--reason", "renewed", "--format", "json").json
+    assert [model["modelId"] for model in back["models"]] == ["gpt-4o"]
+    for wrong in (("openai",), ("openai", "o3", "--all")):
+        assert run("models", "disable", *wrong, "--reason", "r").code == 2
+    assert run("models", "disable", "opnai", "--all", "--reason", "r").code == 1
+
+
 def test_prices_are_added_and_never_edited(run: Commands) -> None:
     set_price = ("prices", "set", "openai", "gpt-4o", "text_generation")
     assert run(*set_price, "--input", "18", "--output", "72", "--from", "2026-01-01").code == 0
@@ -174,6 +215,30 @@ def test_prices_are_added_and_never_edited(run: Commands) -> None:
     versions = run("prices", "list", "--all", "--format", "json").json
     assert [each["inputPrice"] for each in versions] == ["0.0000047", "18.00"]
     assert run("prices", "list", "--provider", "openai", "--type", "image_generation", "--format", "json").json == []
+
+
+def test_a_price_is_tried_on_the_usage_of_30_days(run: Commands, sqlite_ledger: Ledger) -> None:
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    price(sqlite_ledger)
+    price(sqlite_ledger, provider_id="qwen", model_id="max", input_price=Decimal(5))
+    record_usage(sqlite_ledger, [usage(input_tokens=1_000_000, output_tokens=0, created_at=now)])
+    tried = ("prices", "what-if", "openai", "gpt-4o", "text_generation")
+    found = run(*tried, "--input", "12.5", "--format", "json").json
+    assert (found["billedAmount"], found["now"]["costAmount"], found["other"]["costAmount"]) == (
+        "10.00",
+        "10.00",
+        "12.50",
+    )
+    assert (found["difference"], found["differencePercent"], found["callCount"]) == ("2.50", 25, 1)
+    assert "priced once" in found["method"]
+    drawn = run(*tried, "--like", "qwen/max")
+    assert re.search(r"Difference +-¥5\.00 \(-50\.00%\)", drawn.out)
+    assert "1 successful call from" in drawn.err and "priced once" in drawn.err
+    assert run("--read-only", *tried, "--input", "1").code == 0
+    for wrong in ((), ("--input", "1", "--like", "qwen/max"), ("--cached-input", "1"), ("--like", "qwen")):
+        assert run(*tried, *wrong).code == 2, wrong
+    assert run(*tried, "--like", "qwen/min").code == 1
+    assert len(run("prices", "list", "--all", "--format", "json").json) == 2
 
 
 def test_reconcile_finds_names_and_repairs_what_the_facts_contradict(run: Commands, sqlite_ledger: Ledger) -> None:

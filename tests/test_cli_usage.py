@@ -58,11 +58,25 @@ def test_usage_is_listed_in_every_format_and_filtered(run: Commands, sqlite_ledg
         ("--model", "gpt-4o", ["call-2", "call-1"]),
         ("--type", "image_generation", []),
         ("--status", "failed", ["call-2"]),
+        ("--user", "!bob", ["call-3", "call-1"]),
+        ("--user", "\\!bob", []),
+        ("--provider", "!openai", ["call-3"]),
+        ("--model", "!claude", ["call-2", "call-1"]),
+        ("--type", "!image_generation", ["call-3", "call-2", "call-1"]),
+        ("--status", "!failed", ["call-3", "call-1"]),
         ("--from", "2026-03-10T12:02", ["call-3", "call-2"]),
         ("--to", "2026-03-10T12:02", ["call-1"]),
         ("--to", "2026-03-10", ["call-3", "call-2", "call-1"]),
     ):
         assert ids(run("usage", "list", option, value, "--format", "json")) == found, (option, value)
+
+
+def test_a_type_or_status_that_there_is_not_is_wrong_usage(run: Commands) -> None:
+    for option in ("--type", "--status"):
+        answer = run("usage", "list", option, "!tex\x1b[2J")
+        assert (answer.code, answer.out) == (2, "")
+        assert "failed" in answer.err or "text_generation" in answer.err
+        assert "\x1b" not in answer.err
 
 
 def test_a_list_goes_on_after_its_cursor_without_gap_or_repetition(run: Commands, sqlite_ledger: Ledger) -> None:
@@ -108,10 +122,16 @@ def test_usage_is_exported_whole_and_oldest_first(
     assert answer == Answer(0, "", "3 records written.\n")
     exported = list(csv.DictReader((place / "usage.csv").open()))
     assert [row["requestId"] for row in exported] == ["call-0", "call-1", "call-2"]
+    again = run("usage", "export", str(place / "usage.csv"))
+    assert (again.code, again.out) == (1, "")
+    assert run("usage", "export", str(place / "usage.csv"), "--user", "!alice", "--force").err == "0 records written.\n"
+    assert run("usage", "export", "-", "--format", "xlsx").code == 2
     lines = run("usage", "export", "-", "--format", "jsonl", "--from", "2026-03-10T12:01").jsonl
     assert [row["requestId"] for row in lines] == ["call-1", "call-2"]
     assert run("usage", "export", str(place / "no" / "file.csv")).code == 3
     assert [path.name for path in place.iterdir()] == ["usage.csv"]
+    assert run("usage", "export", str(place / "usage.xlsx")) == Answer(0, "", "3 records written.\n")
+    assert (place / "usage.xlsx").read_bytes().startswith(b"PK")
 
 
 def test_usage_without_a_price_is_billed_once_one_is_there(run: Commands, sqlite_ledger: Ledger) -> None:
@@ -143,3 +163,43 @@ def test_costs_are_grouped_and_summed(run: Commands, sqlite_ledger: Ledger) -> N
     assert run("costs", *DAY, "--group-by", "weather").code == 2
     assert run("costs", "--from", "2026-03-11", "--to", "2026-03-10").code == 2
     assert run("costs", "--from", "yesterday").code == 2
+
+
+def test_costs_by_week_and_month_with_unit_costs(run: Commands, sqlite_ledger: Ledger) -> None:
+    for day in (0, 1, 6):
+        spend(sqlite_ledger, "3", created_at=NOON + timedelta(days=day), total_tokens=2_000_000)
+    range_ = ("--from", "2026-03-01", "--to", "2026-03-31", "--format", "json")
+    assert [(row["statDate"], row["totalCost"]) for row in run("costs", *range_, "--group-by", "week").json] == [
+        ("2026-03-16", "3.00"),
+        ("2026-03-09", "6.00"),
+    ]
+    (month,) = run("costs", *range_, "--group-by", "month").json
+    assert month == {
+        "statDate": "2026-03-01",
+        "totalUsage": 6_000_000,
+        "totalCost": "9.00",
+        "callCount": 3,
+        "failedCount": 0,
+        "costPerCall": "3.00",
+        "costPerMillionTokens": "1.50",
+    }
+    assert "2026-03 " in run("costs", *range_[:-2], "--group-by", "month").out
+    twice = run("costs", "--group-by", "week,month")
+    assert (twice.code, "more than one period" in twice.err) == (2, True)
+
+
+def test_costs_beside_those_before(run: Commands, sqlite_ledger: Ledger) -> None:
+    spend(sqlite_ledger, "3", created_at=NOON)
+    spend(sqlite_ledger, "1", created_at=NOON, provider_id="azure")
+    spend(sqlite_ledger, "8", created_at=NOON - timedelta(days=1))
+    compared = ("costs", *DAY, "--group-by", "provider", "--compare")
+    assert [list(row.values())[-4:] for row in run(*compared, "--format", "json").json] == [
+        [75, "8.00", "-5.00", -62.5],
+        [25, "0.00", "1.00", None],
+    ]
+    table = run(*compared)
+    assert table.err == (
+        "2026-03-10 to 2026-03-10: ¥4.00, 2 calls, 0 of them failed. 2026-03-09 to 2026-03-09: ¥8.00 (-50.0%).\n"
+    )
+    assert "75.0%" in table.out and "-62.5%" in table.out
+    assert rows(run(*compared, "--format", "csv"))[1]["costChangePercentage"] == ""

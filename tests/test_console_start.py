@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from billing_console.services.ledger import Ledger
-from tests.commands import PATIENCE_SECONDS, command, shell
+from tests.commands import command, shell
 from tests.factories import pool, spend
 from tests.terminal import Terminal, terminal
 
 ALTERNATE_SCREEN = 1049
 MOUSE = {9, 1000, 1001, 1002, 1003, 1005, 1006, 1015, 1016}
+SOON = 2
+"""Seconds in which the console ends, whatever it is doing."""
+
 EMPTY = "No usage has been recorded yet."
 
 
@@ -32,11 +36,12 @@ def test_q_leaves_and_gives_the_terminal_back(sqlite_url: str) -> None:
         assert restored(console)
 
 
-def test_sigterm_ends_the_console_and_gives_the_terminal_back(sqlite_url: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_console_at_once_and_gives_the_terminal_back(sqlite_url: str, number: signal.Signals) -> None:
     with terminal("--database", sqlite_url) as console:
         console.until(EMPTY)
-        console.process.send_signal(signal.SIGTERM)
-        assert console.end() == 128 + signal.SIGTERM
+        console.process.send_signal(number)
+        assert console.end(SOON) == 128 + number
         assert restored(console)
 
 
@@ -44,15 +49,28 @@ def test_sighup_ends_the_console_also_while_it_waits_for_a_database(tmp_path: Pa
     with terminal("--database", f"sqlite:///{tmp_path / 'none.db'}") as console:
         console.until("There is no database")
         console.process.send_signal(signal.SIGHUP)
-        assert console.end() == 128 + signal.SIGHUP
+        assert console.end(SOON) == 128 + signal.SIGHUP
         assert restored(console)
 
 
-def test_a_lost_connection_leaves_no_process(sqlite_url: str) -> None:
-    with terminal("--database", sqlite_url) as console:
+def test_sigterm_does_not_wait_for_a_lock_that_somebody_else_holds(sqlite_url: str) -> None:
+    with terminal("--database", sqlite_url, BILLING_CONSOLE_REFRESH_SECONDS="1") as console:
+        console.until(EMPTY)
+        other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        console.until("waiting for the database")
+        console.process.send_signal(signal.SIGTERM)
+        assert console.end(SOON) == 128 + signal.SIGTERM
+        assert restored(console)
+        other.close()
+
+
+@pytest.mark.parametrize("controlling", [True, False], ids=["told", "not told"])
+def test_a_lost_connection_leaves_no_process(sqlite_url: str, controlling: bool) -> None:
+    with terminal("--database", sqlite_url, controlling=controlling) as console:
         console.until(EMPTY)
         console.hang_up()
-        assert console.process.wait(PATIENCE_SECONDS) != 0
+        assert console.process.wait(SOON) != 0
         with pytest.raises(ProcessLookupError):
             os.killpg(console.process.pid, 0)
 

@@ -16,6 +16,7 @@ from billing_console import clock
 from billing_console.errors import InvalidInput
 from billing_console.services.costs import (
     GROUPS,
+    PERIODS,
     CostFilter,
     CostRow,
     CostTotals,
@@ -29,7 +30,8 @@ from billing_console.services.metering import record_usage
 from billing_console.services.pools import open_pool
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import settle
-from billing_console.services.usage import UsageFilter, usage_totals
+from billing_console.services.usage import UsageFilter
+from billing_console.services.usage_totals import usage_totals
 from db.values import CallStatus, UsageType
 from tests.conftest import OpenLedger
 from tests.factories import NOON, at, gateway_insert, set_up, spend, usage
@@ -123,8 +125,14 @@ def in_python(chosen: CostFilter, group_by: tuple[str, ...]) -> list[CostRow]:
         stat_date = date(2026, 3, 10) + timedelta(days=day)
         wanted = (chosen.provider_id in (None, provider), chosen.model_id in (None, model))
         if chosen.start <= stat_date <= chosen.end and all(wanted) and chosen.usage_type in (None, kind):
-            values = {"day": stat_date, "provider": provider, "model": model, "type": kind}
-            key = tuple(values[name] if name in group_by else None for name in GROUPS)
+            periods = {
+                "day": stat_date,
+                "week": date.fromisocalendar(*stat_date.isocalendar()[:2], 1),
+                "month": date(stat_date.year, stat_date.month, 1),
+            }
+            values = {"provider": provider, "model": model, "type": kind}
+            period = next((periods[name] for name in PERIODS if name in group_by), None)
+            key = (period, *(values[name] if name in group_by else None for name in values))
             amount = Decimal(150) if kind is UsageType.TEXT_GENERATION else Decimal("1.5")
             groups[key].append((kind, amount, Decimal(cost), status is CallStatus.FAILED))
     rows = [
@@ -138,6 +146,8 @@ def in_python(chosen: CostFilter, group_by: tuple[str, ...]) -> list[CostRow]:
             total_cost=sum((call[2] for call in calls), Decimal(0)),
             call_count=len(calls),
             failed_count=sum(call[3] for call in calls),
+            token_usage=sum((call[1] for call in calls if call[0] is UsageType.TEXT_GENERATION), Decimal(0)),
+            token_cost=sum((call[2] for call in calls if call[0] is UsageType.TEXT_GENERATION), Decimal(0)),
         )
         for key, calls in groups.items()
     ]
@@ -165,7 +175,8 @@ FILTERS = [
 
 def test_every_grouping_of_every_filter_is_what_python_makes_of_the_calls(filled: Ledger) -> None:
     every_grouping = chain.from_iterable(combinations(GROUPS, size) for size in range(len(GROUPS) + 1))
-    for group_by in every_grouping:
+    one_period = (group_by for group_by in every_grouping if len(set(group_by) & set(PERIODS)) < 2)
+    for group_by in one_period:
         for chosen in FILTERS:
             assert list(cost_rows(filled, chosen, group_by)) == in_python(chosen, group_by), (group_by, chosen)
 
@@ -186,8 +197,10 @@ def test_days_add_up_to_their_range(filled: Ledger) -> None:
             ]
             assert sum(cost for _day, cost in days) == cost_totals(filled, chosen).total_cost
     whole = CostFilter(first, last)
-    assert cost_totals(filled, whole) == CostTotals(Decimal("15.000000002"), 7, 2)
-    assert cost_totals(filled, CostFilter(last, last)) == CostTotals(Decimal(0), 0, 0)
+    assert cost_totals(filled, whole) == CostTotals(
+        Decimal("15.000000002"), 7, 2, Decimal(600), Decimal("12.000000001")
+    )
+    assert cost_totals(filled, CostFilter(last, last)) == CostTotals(Decimal(0), 0, 0, Decimal(0), Decimal(0))
     assert daily_totals(filled, CostFilter(last, first)) == ()
 
 
@@ -215,6 +228,41 @@ def test_an_unknown_group_is_refused_by_name(sqlite_ledger: Ledger) -> None:
     with pytest.raises(InvalidInput, match="“user”") as refused:
         cost_rows(sqlite_ledger, EVER, ["day", "user"])
     assert refused.value.field == "groupBy"
+
+
+def test_two_periods_at_once_are_refused(sqlite_ledger: Ledger) -> None:
+    with pytest.raises(InvalidInput, match="more than one period") as refused:
+        cost_rows(sqlite_ledger, EVER, ["day", "week"])
+    assert refused.value.field == "groupBy"
+
+
+def test_weeks_begin_on_monday_and_months_on_the_first_also_where_the_year_turns(ledger: Ledger) -> None:
+    """The first days of 2027 are in the last week of 2026 (ISO 8601)."""
+    for day in (date(2026, 12, 27), date(2026, 12, 28), date(2026, 12, 31), date(2027, 1, 3), date(2027, 1, 4)):
+        spend(ledger, "1", created_at=clock.start_of(day, ledger.timezone))
+    assert {row.stat_date: row.total_cost for row in cost_rows(ledger, EVER, ["week"])} == {
+        date(2026, 12, 21): 1,
+        date(2026, 12, 28): 3,
+        date(2027, 1, 4): 1,
+    }
+    assert {row.stat_date: row.total_cost for row in cost_rows(ledger, EVER, ["month"])} == {
+        date(2026, 12, 1): 3,
+        date(2027, 1, 1): 2,
+    }
+
+
+def test_unit_costs_are_of_calls_and_of_text_tokens_alone(ledger: Ledger) -> None:
+    spend(ledger, "3", total_tokens=2_000_000)
+    spend(ledger, "1", total_tokens=1_000_000, status=CallStatus.FAILED)
+    spend(ledger, "96", usage_type=UsageType.IMAGE_GENERATION, quantity=Decimal(5))
+    (row,) = cost_rows(ledger, EVER, [])
+    assert row.cost_per_call == Decimal("33.333333333")
+    assert row.cost_per_million_tokens == Decimal("1.333333333")
+    totals = cost_totals(ledger, EVER)
+    assert (totals.cost_per_call, totals.cost_per_million_tokens) == (row.cost_per_call, row.cost_per_million_tokens)
+    images = CostFilter(date.min, date.max, usage_type=UsageType.IMAGE_GENERATION)
+    assert cost_totals(ledger, images).cost_per_million_tokens is None
+    assert cost_totals(ledger, CostFilter(date.min, date.min)).cost_per_call is None
 
 
 def test_what_a_gateway_inserted_is_in_the_statistics_once_it_is_settled(ledger: Ledger) -> None:

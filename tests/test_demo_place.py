@@ -21,7 +21,8 @@ from billing_console.services.ledger import open_ledger
 from billing_console.services.quotas import list_quotas
 from billing_console.services.reconcile import reconcile
 from billing_console.services.setup import init
-from billing_console.services.usage import UsageFilter, usage_totals
+from billing_console.services.usage import UsageFilter
+from billing_console.services.usage_totals import usage_totals
 from billing_console.settings import sqlite_url
 from tests.commands import PATIENCE_SECONDS, PROGRAM
 

@@ -244,8 +244,8 @@ def test_limits_on_the_command_line(run: Commands, sqlite_ledger: Ledger) -> Non
 
 def test_a_pool_s_threshold_on_the_command_line(run: Commands, sqlite_ledger: Ledger) -> None:
     pool(sqlite_ledger, amount="100")
-    assert run("pools", "threshold", "openai", "25.5%").out == "openai is low below 25.50 % now.\n"
-    assert run("pools", "threshold", "openai", "default", "--format", "json").json["lowThreshold"] == 10.0
-    assert run("pools", "threshold", "openai", "101").code == 2
-    assert run("pools", "threshold", "nobody", "10").code == 1
+    assert run("pools", "threshold", "openai", "--percent", "25.5%").out == "openai is low below 25.50% now.\n"
+    assert run("pools", "threshold", "openai", "--percent", "default", "--format", "json").json["lowThreshold"] == 10.0
+    assert run("pools", "threshold", "openai", "--percent", "101").code == 2
+    assert run("pools", "threshold", "nobody", "--percent", "10").code == 1
     assert run("audit", "verify").code == 0

@@ -1,16 +1,23 @@
-"""Disabled by a person, suspended by the pool: two facts, in every order."""
+"""Disabled by a person, suspended by the pool: two facts, in every order; one model or all of a provider."""
 
 from __future__ import annotations
+
+import json
+from datetime import timedelta
 
 import pytest
 
 from billing_console.errors import NotFound, Refused
+from billing_console.services.audit import list_audit
+from billing_console.services.audit_verify import verify_audit
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger
-from billing_console.services.models import get_model, set_model_enabled
+from billing_console.services.models import get_model, list_models, set_model_enabled, set_provider_enabled
 from billing_console.services.pools import get_pool
 from db.values import ModelStatus
-from tests.factories import NOON, acting, at, execute, pay, pool, price, spend
+from tests.factories import NOON, acting, at, everything, execute, pay, pool, price, query, spend
+
+HOUR = timedelta(hours=1)
 
 
 def standing(ledger: Ledger, model_id: str = "gpt-4o") -> ModelStatus:
@@ -104,3 +111,56 @@ def test_a_provider_without_a_pool_is_never_suspended(ledger: Ledger) -> None:
         check_pools(ledger, "opnai")
     pay(ledger, "10")
     assert standing(ledger) is ModelStatus.INSUFFICIENT_FUNDS
+
+
+def test_all_of_a_provider_are_disabled_in_one_row_and_keep_what_was_decided_before(ledger: Ledger) -> None:
+    for model in ("gpt-4o", "o3", "whisper"):
+        price(ledger, model_id=model)
+    price(ledger, provider_id="qwen", model_id="max")
+    set_model_enabled(at(ledger, NOON), "openai", "o3", False, reason="retired")
+    rows = query(ledger, "SELECT count(*) FROM audit_log")[0][0]
+    changed = set_provider_enabled(acting(ledger, "olga"), "openai", False, reason="contract ended")
+    assert [(m.model_id, m.status, m.disabled_by) for m in changed] == [
+        ("gpt-4o", ModelStatus.DISABLED, "olga"),
+        ("whisper", ModelStatus.DISABLED, "olga"),
+    ]
+    assert {m.model_id: m.disabled_reason for m in list_models(ledger)} == {
+        "gpt-4o": "contract ended",
+        "o3": "retired",
+        "whisper": "contract ended",
+        "max": None,
+    }
+    assert query(ledger, "SELECT count(*) FROM audit_log")[0][0] == rows + 2  # olga, who was made known, and this
+    (entry,) = list_audit(ledger, limit=1)
+    assert (entry.action, entry.target, entry.before and json.loads(entry.before)) == (
+        "models.disable",
+        "openai",
+        {"models": {"gpt-4o": None, "whisper": None}},
+    )
+    assert verify_audit(ledger).findings == ()
+
+    back = set_provider_enabled(ledger, "openai", True, reason="contract renewed")
+    assert [model.model_id for model in back] == ["gpt-4o", "o3", "whisper"]
+    (entry,) = list_audit(ledger, limit=1)
+    assert entry.before is not None
+    assert json.loads(entry.before)["models"]["o3"]["disabledReason"] == "retired"
+    assert verify_audit(ledger).findings == ()
+
+
+def test_nothing_to_switch_leaves_no_row_and_an_unknown_provider_is_refused(ledger: Ledger) -> None:
+    price(ledger)
+    before, rows = everything(ledger), query(ledger, "SELECT count(*) FROM audit_log")
+    assert set_provider_enabled(ledger, "openai", True, reason="r") == ()
+    assert (everything(ledger), query(ledger, "SELECT count(*) FROM audit_log")) == (before, rows)
+    with pytest.raises(NotFound, match="openai"):
+        set_provider_enabled(ledger, "opnai", False, reason="r")
+
+
+def test_it_is_unavailable_since_whichever_came_first(ledger: Ledger) -> None:
+    pool(ledger)
+    price(ledger)
+    assert get_model(ledger, "openai", "gpt-4o").unavailable_since is None
+    set_model_enabled(at(ledger, NOON), "openai", "gpt-4o", False, reason="r")
+    assert get_model(ledger, "openai", "gpt-4o").unavailable_since == NOON
+    check_pools(at(ledger, NOON - HOUR))
+    assert get_model(ledger, "openai", "gpt-4o").unavailable_since == NOON - HOUR

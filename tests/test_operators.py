@@ -18,6 +18,7 @@ import pytest
 from billing_console.errors import ExitCode, InvalidInput, NotFound, NotPermitted, Refused
 from billing_console.services.actions import Action
 from billing_console.services.audit import AuditFilter, AuditView, list_audit
+from billing_console.services.budgets import set_budget
 from billing_console.services.check import check_pools
 from billing_console.services.decisions import approve, reject
 from billing_console.services.identity import this_person
@@ -26,7 +27,7 @@ from billing_console.services.limits import set_limit
 from billing_console.services.models import set_model_enabled
 from billing_console.services.operators import add_operator, list_operators, remove_operator
 from billing_console.services.periodic_quotas import set_periodic
-from billing_console.services.pools import get_pool, list_pools, open_pool, set_threshold
+from billing_console.services.pools import get_pool, list_pools, open_pool, set_thresholds
 from billing_console.services.quota_due import book_all_due
 from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import preview_recharge, recharge, reverse_recharge
@@ -76,9 +77,10 @@ WRITES: dict[Action, tuple[Role, Write]] = {
     Action.SETTLE: (Role.OPERATOR, settle),
     Action.REPRICE: (Role.OPERATOR, reprice),
     Action.PRICE: (Role.ADMIN, price),
-    Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_threshold(ledger, "openai", Decimal(20))),
+    Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_thresholds(ledger, "openai", {"percent": Decimal(20)})),
     Action.PERIOD: (Role.ADMIN, lambda ledger: set_periodic(ledger, "alice", Period.DAY, Decimal(5))),
     Action.LIMIT: (Role.ADMIN, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(1000))),
+    Action.BUDGET: (Role.ADMIN, lambda ledger: set_budget(ledger, "openai", Decimal(1000))),
     Action.OPERATOR_ADD: (Role.ADMIN, lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
     Action.OPERATOR_REMOVE: (Role.ADMIN, lambda ledger: remove_operator(ledger, "carol")),
     Action.REVERSE: (Role.ADMIN, lambda ledger: reverse_recharge(ledger, 1, reason="r")),
@@ -393,7 +395,7 @@ def test_a_viewer_reads_and_every_writing_command_is_77(run: Commands, sqlite_le
         "pools add new",
         "pools recharge openai 5 --reference r --yes",
         "pools reverse 1 --reason r --yes",
-        "pools threshold openai 20",
+        "pools threshold openai --percent 20",
         "quotas grant alice 5 --reference r --yes",
         "quotas revoke alice 5 --reference r --yes",
         "models disable openai gpt-4o --reason r",

@@ -16,9 +16,10 @@ from billing_console.services.alerts import list_alerts
 from billing_console.services.check import PoolCheck, check_pools
 from billing_console.services.ledger import Ledger
 from billing_console.services.models import get_model, list_models
-from billing_console.services.pools import get_pool, list_pools, status_of
+from billing_console.services.pools import get_pool, list_pools
 from billing_console.services.recharges import reverse_recharge
 from billing_console.services.settlement import settle
+from billing_console.services.thresholds import Thresholds, status_of
 from db.values import AlertLevel, AlertType, BalanceStatus, ModelStatus
 from tests.conftest import OpenLedger
 from tests.factories import NOON, at, everything, execute, gateway_insert, pay, pool, query, spend
@@ -82,11 +83,11 @@ def test_every_row_of_the_table_at_its_borders(ledger: Ledger) -> None:
 
 
 def test_the_rule_compares_exactly_at_the_ends_of_the_range() -> None:
-    assert status_of(-LEDGER_LIMIT, LEDGER_LIMIT, Decimal(10)) is DEPLETED
-    assert status_of(LEDGER_LIMIT, LEDGER_LIMIT, Decimal(100)) is SUFFICIENT
+    assert status_of(-LEDGER_LIMIT, LEDGER_LIMIT, Thresholds(Decimal(10))) is DEPLETED
+    assert status_of(LEDGER_LIMIT, LEDGER_LIMIT, Thresholds(Decimal(100))) is SUFFICIENT
     # A tenth of the limit, 922337203.6854775807, lies between two amounts.
-    assert status_of(Decimal("922337203.685477581"), LEDGER_LIMIT, Decimal(10)) is SUFFICIENT
-    assert status_of(Decimal("922337203.685477580"), LEDGER_LIMIT, Decimal(10)) is LOW
+    assert status_of(Decimal("922337203.685477581"), LEDGER_LIMIT, Thresholds(Decimal(10))) is SUFFICIENT
+    assert status_of(Decimal("922337203.685477580"), LEDGER_LIMIT, Thresholds(Decimal(10))) is LOW
 
 
 def test_the_threshold_of_the_settings_holds_for_pools_without_their_own(ledger: Ledger) -> None:

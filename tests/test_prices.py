@@ -17,7 +17,8 @@ from billing_console.errors import Conflict, InvalidInput
 from billing_console.services.catalogue import model_ids
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import record_usage
-from billing_console.services.prices import UNITS, NewPrice, PriceView, add_prices, cost_lines, cost_of, list_prices
+from billing_console.services.price_cost import UNITS, cost_lines, cost_of
+from billing_console.services.prices import NewPrice, PriceView, add_prices, list_prices
 from billing_console.services.usage import UsageFilter, usage_details, usage_page
 from db.values import PriceUnit, UsageType
 from tests.factories import NANO, NOON, acting, at, everything, price, query, usage

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 from textual.widgets import Input
 
-from billing_console.clock import day_of, now
+from billing_console.clock import day_of, now, start_of
+from billing_console.services.budgets import ALL, budget_of, set_budget
+from billing_console.services.costs_trend import Trend
 from billing_console.services.ledger import Ledger
-from db.values import CallStatus
+from billing_console.services.metering import record_usage
+from db.values import CallStatus, Role, UsageType
 from screens.usage import UsageRecordsView
-from screens.widgets.trend import TrendChart
-from tests.factories import spend
+from screens.widgets.table import RecordTable
+from screens.widgets.trend import FILLS, TrendChart
+from tests.factories import acting, spend, usage
 from tests.keyboard import Keyboard, console
 
 
 @pytest.fixture
 def spent(sqlite_ledger: Ledger) -> Ledger:
     """A little every day for 40 days at one provider, one dear day at another, one failed call."""
-    for days in range(40):
-        spend(sqlite_ledger, "1.25", created_at=now() - timedelta(days=days))
+    days = [now() - timedelta(days=number) for number in range(40)]
+    record_usage(sqlite_ledger, [usage(cost_amount=Decimal("1.25"), created_at=day) for day in days])
     dear = {"provider_id": "anthropic", "model_id": "claude", "created_at": now() - timedelta(days=3)}
     spend(sqlite_ledger, "400", **dear)
     spend(sqlite_ledger, "0", status=CallStatus.FAILED, **dear)
@@ -30,6 +34,18 @@ def spent(sqlite_ledger: Ledger) -> Ledger:
 
 def days_ago(ledger: Ledger, days: int) -> str:
     return day_of(now() - timedelta(days=days), ledger.timezone).isoformat()
+
+
+def shown_trend(keys: Keyboard) -> Trend:
+    trend = keys.app.query_one(TrendChart).trend
+    assert trend is not None
+    return trend
+
+
+def rows(keys: Keyboard) -> list[tuple[str | None, Decimal]]:
+    """Provider and cost of the rows of the table."""
+    items = keys.app.query_one("#costs-table", RecordTable).items
+    return [(item.row.provider_id, item.row.total_cost) for item in items]
 
 
 async def field(keys: Keyboard, **fields: str) -> None:
@@ -45,7 +61,7 @@ async def test_the_last_30_days_are_shown_with_their_totals(spent: Ledger, sqlit
         await keys.press("2")
         assert "last 30 days" in keys.screen
         assert "Total ¥437.50 · ¥14.58 a day · 32 calls · 1 failed" in keys.screen
-        assert len(keys.app.query_one(TrendChart)._days) == 30
+        assert len(shown_trend(keys).starts) == 30
 
 
 async def test_filters_and_escape(spent: Ledger, sqlite_url: str) -> None:
@@ -72,31 +88,38 @@ async def test_a_day_that_is_none_is_refused_at_its_field(spent: Ledger, sqlite_
 
 async def test_grouping_by_provider_puts_the_dearest_first(spent: Ledger, sqlite_url: str) -> None:
     async with console(sqlite_url) as keys:
-        await keys.press("2", "b", "b")
+        await keys.press("2", "w", "w", "w", "b")
         assert "by provider" in keys.screen
-        table = keys.app.query_one("#costs-table")
-        rows = [(row.provider_id, row.total_cost) for row in table.items]  # type: ignore[attr-defined]
-        assert rows == [("anthropic", Decimal(400)), ("openai", Decimal("37.5"))]
+        assert rows(keys) == [("anthropic", Decimal(400)), ("openai", Decimal("37.5"))]
 
 
 async def test_enter_leads_to_the_calls_behind_a_row(spent: Ledger, sqlite_url: str) -> None:
     async with console(sqlite_url) as keys:
-        await keys.press("2", "b", "b", "enter")
-        rows = keys.app.query_one(UsageRecordsView)._window.rows
-        assert [(row.provider_id, row.cost_amount) for row in rows] == [
+        await keys.press("2", "w", "w", "w", "b", "enter")
+        calls = keys.app.query_one(UsageRecordsView)._window.rows
+        assert [(call.provider_id, call.cost_amount) for call in calls] == [
             ("anthropic", Decimal(0)),
             ("anthropic", Decimal(400)),
         ]
         assert "provider anthropic" in keys.screen
 
 
-async def test_the_chart_can_make_room_for_the_table(spent: Ledger, sqlite_url: str) -> None:
+async def test_the_chart_can_make_room_for_the_table_and_the_table_for_the_chart(
+    spent: Ledger, sqlite_url: str
+) -> None:
+    def height(name: str) -> int:
+        widget = keys.app.query_one(name)
+        return widget.size.height if widget.display else 0
+
     async with console(sqlite_url) as keys:
         await keys.press("2")
-        before = sum("openai" in line for line in keys.lines)
+        both = height("#trend"), height("#costs-table")
         await keys.press("t")
-        assert sum("openai" in line for line in keys.lines) > before
-        assert not keys.app.query_one(TrendChart).display
+        assert height("#trend") == 0 and height("#costs-table") > both[1] + 6
+        await keys.press("t")
+        assert height("#trend") > both[0] and 0 < height("#costs-table") <= both[1]
+        await keys.press("t")
+        assert (height("#trend"), height("#costs-table")) == both
 
 
 async def test_the_average_counts_no_day_to_come(spent: Ledger, sqlite_url: str) -> None:
@@ -104,3 +127,156 @@ async def test_the_average_counts_no_day_to_come(spent: Ledger, sqlite_url: str)
         await keys.press("2")
         await field(keys, start=days_ago(spent, 1), end=days_ago(spent, -300))
         assert "Total ¥2.50 · ¥1.25 a day" in keys.screen
+
+
+async def test_every_period_and_every_thing_can_be_grouped_by(spent: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("2")
+        for things in ("provider, model, type", "provider", "provider, model", "model", "type", ""):
+            for period in ("day", "week", "month", ""):
+                by = ", ".join(part for part in (period, things) if part)
+                assert (f"by {by}" if by else "all in one") in keys.line("Filter: ")
+                assert sum(cost for _provider, cost in rows(keys)) == Decimal("437.5")
+                assert sum(shown_trend(keys).totals) == Decimal("437.5")
+                await keys.press("w")
+            await keys.press("b")
+        assert "by day, provider, model, type" in keys.screen
+
+
+async def test_enter_on_a_week_leads_to_the_calls_of_that_week_within_the_range(spent: Ledger, sqlite_url: str) -> None:
+    today = day_of(now(), spent.timezone)
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("2", "w", "b", "enter")
+        first = max(today - timedelta(days=today.weekday()), today - timedelta(days=29))
+        line = keys.line("Filter: ")
+        assert f"from {first}" in line and f"to {today}" in line
+
+
+async def test_several_groups_are_stacked_with_a_legend_and_one_is_an_area(spent: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("2")
+        legend = keys.line("anthropic ¥400.00 91%")
+        assert f"{FILLS[0][0]} anthropic ¥400.00 91%  {FILLS[1][0]} openai ¥37.50 9%" in legend
+        bar = "".join(line[0:118] for line in keys.lines[8:20])
+        assert FILLS[0][0] in bar and FILLS[1][0] in bar
+        await keys.press("b", "b", "b", "b", "b")
+        assert not keys.app.query_one("#legend").display and len(shown_trend(keys).groups) == 1
+
+
+async def test_a_legend_that_has_no_room_says_the_shares(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    kinds = [UsageType.IMAGE_GENERATION, UsageType.TEXT_GENERATION]
+    calls = [
+        usage(provider_id=f"provider-{number}-" + "x" * 30, usage_type=kind, created_at=now(), cost_amount=Decimal(5))
+        for number in range(9)
+        for kind in kinds
+    ]
+    record_usage(sqlite_ledger, calls)
+    async with console(sqlite_url) as keys:
+        await keys.press("2")
+        line = keys.line("others")
+        assert line.count("11%") == 4 and "others 56%" in line and line.count("provid") == 4
+        for _period in range(3):
+            await keys.press("b")
+        assert "gpt-4o" in keys.screen
+
+
+async def test_what_changed_and_what_the_month_will_have_cost_stand_above_the_chart(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    today = day_of(now(), sqlite_ledger.timezone)
+    starts = [start_of(today - timedelta(days=number), sqlite_ledger.timezone) for number in range(60)]
+    record_usage(sqlite_ledger, [usage(cost_amount=Decimal(10), created_at=start) for start in starts])
+    set_budget(sqlite_ledger, ALL, Decimal(100))
+    set_budget(sqlite_ledger, "openai", Decimal(5000))
+    days = ((today.replace(day=28) + timedelta(days=4)).replace(day=1) - today.replace(day=1)).days
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("2")
+        assert "30 days before: ¥300 · ¥0.00 (0.0%) · ¥10.00 a call" in keys.screen
+        assert f"{today:%Y-%m}: ¥{today.day * 10}.00 so far · projected ¥{days * 10} (¥{days * 10} to" in keys.screen
+        state = "■ exceeded" if today.day > 10 else "▲ will be exceeded"
+        assert f"budget ¥100, {'-' if today.day > 10 else ''}¥" in keys.screen and state in keys.screen
+        await field(keys, provider_id="openai")
+        assert "budget ¥5,000, ¥" in keys.screen and "● within budget" in keys.screen
+        await field(keys, model_id="gpt-4o")
+        assert "budget" not in keys.line("projected")
+
+
+async def test_a_young_ledger_says_that_it_cannot_project(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    spend(sqlite_ledger, "3", created_at=now() - timedelta(days=1))
+    async with console(sqlite_url) as keys:
+        await keys.press("2")
+        assert "not enough history to project (1 of 14 days)" in keys.screen
+
+
+async def test_an_admin_sets_and_removes_a_budget(spent: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("2", "B")
+        assert "all providers" in keys.line("no budget")
+        await keys.press("j", "c")
+        await keys.type("0")
+        assert "greater than 0" in keys.screen
+        await keys.press("backspace")
+        await keys.type("500")
+        await keys.press("enter")
+        assert "Set the monthly budget of anthropic?" in keys.screen and "none → ¥500.00" in keys.screen
+        await keys.press("y")
+        assert budget_of(spent, "anthropic") == 500
+        assert "¥500" in keys.line("anthropic")
+        await keys.press("x")
+        assert "¥500.00 → none" in keys.screen
+        await keys.press("y")
+        assert budget_of(spent, "anthropic") is None
+        assert "no budget" in keys.line("anthropic")
+        assert "x Remove budget" not in keys.screen
+
+
+async def test_an_operator_sees_budgets_and_is_not_offered_to_set_them(spent: Ledger, sqlite_url: str) -> None:
+    acting(spent, "olga", Role.OPERATOR)
+    set_budget(spent, ALL, Decimal(1000))
+    async with console(sqlite_url, name="olga") as keys:
+        await keys.press("2", "B", "c", "x")
+        assert "all providers" in keys.screen and "¥1,000" in keys.screen
+        assert "Set budget" not in keys.screen and "Remove budget" not in keys.screen
+
+
+async def test_the_top_users_lead_to_their_calls(spent: Ledger, sqlite_url: str) -> None:
+    spend(spent, "1000", user_id="东京团队", created_at=now())
+    spend(spent, "5", user_id=None, created_at=now())
+    async with console(sqlite_url) as keys:
+        await keys.press("2", "u")
+        users = keys.app.screen.query_one("#users-table", RecordTable).items
+        assert [(user.user_id, user.cost) for user in users] == [
+            ("东京团队", 1000),
+            ("alice", Decimal("437.5")),
+            (None, 5),
+        ]
+        assert "3 users · 34 calls · Total ¥1,442.50" in keys.screen
+        await keys.press("enter")
+        calls = keys.app.query_one(UsageRecordsView)._window.rows
+        assert [call.user_id for call in calls] == ["东京团队"]
+        assert "user 东京团队" in keys.line("Filter: ")
+
+
+async def test_a_filter_counts_for_the_top_users_too(spent: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("2")
+        await field(keys, provider_id="anthropic")
+        await keys.press("u")
+        assert "provider anthropic" in keys.line("Filter: ") and "1 user · 2 calls · Total ¥400.00" in keys.screen
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 16), (40, 10), (200, 60)])
+async def test_every_size_shows_every_dialog_without_a_crash(
+    spent: Ledger, sqlite_url: str, size: tuple[int, int]
+) -> None:
+    async with console(sqlite_url, size=size) as keys:
+        await keys.press("2", "t", "t", "t", "w", "b", "B", "c", "escape", "escape", "u", "escape")
+        table = keys.app.query_one("#costs-table", RecordTable)
+        assert table.has_focus and table.size.height >= 2
+
+
+async def test_a_day_beyond_the_calendar_is_refused(spent: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("2")
+        await field(keys, end=str(date.max))
+        assert "is not a date" in keys.screen

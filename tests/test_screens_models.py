@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger
 from billing_console.services.models import get_model, set_model_enabled
-from db.values import ModelStatus
+from db.values import CallStatus, ModelStatus
 from tests.factories import everything, pool, price, spend
 from tests.keyboard import console
 
@@ -63,6 +65,58 @@ async def test_lack_of_funds_is_said_in_words_and_outlives_enabling(stocked: Led
         await keys.press("enter")
         assert "depleted, models suspended since" in keys.screen
     assert get_model(stocked, "qwen", "qwen-max").status is ModelStatus.INSUFFICIENT_FUNDS
+
+
+async def test_all_of_a_provider_are_disabled_after_one_page_that_counts_and_names_them(
+    stocked: Ledger, sqlite_url: str
+) -> None:
+    set_model_enabled(stocked, "openai", "gpt-4o", False, reason="retired")
+    price(stocked, model_id="o3")
+    async with console(sqlite_url) as keys:
+        await keys.press("5", "D")
+        assert "Disable all models of openai" in keys.screen
+        await keys.type("contract ended")
+        await keys.press("enter")
+        assert "Disable 2 models of openai? Reason: contract ended" in keys.screen
+        assert "● enabled → ○ disabled" in keys.line("o3")
+        await keys.burst("y", "y")
+        assert "2 models were switched" in keys.said
+        assert "contract ended" in keys.line("o3") and "retired" in keys.line("gpt-4o ")
+        await keys.press("D")
+        await keys.type("renewed")
+        await keys.press("enter")
+        assert "Enable 3 models of openai?" in keys.screen
+        assert "disabled (retired) → ● enabled" in keys.screen
+        await keys.press("escape", "escape")
+    assert get_model(stocked, "openai", "o3").disabled_reason == "contract ended"
+    assert get_model(stocked, "openai", "gpt-4o").disabled_reason == "retired"
+
+
+async def test_the_last_24_hours_of_each_model_are_beside_it(stocked: Ledger, sqlite_url: str) -> None:
+    now = datetime.now(UTC)
+    spend(stocked, "1.5", created_at=now)
+    spend(stocked, "0", created_at=now, status=CallStatus.FAILED)
+    spend(stocked, "70", created_at=now - timedelta(hours=25))
+    async with console(sqlite_url, size=(120, 24)) as keys:
+        await keys.press("5")
+        assert keys.line("gpt-4o ").split()[-3:] == ["2", "1", "¥1.50"]
+        assert keys.line("gpt-4o-mini").split()[-3:] == ["0", "0", "¥0.00"]
+        assert "24 h: 2 calls, 1 failed, ¥1.50" in keys.screen
+        spend(stocked, "1", created_at=datetime.now(UTC))
+        await keys.press("r")
+        assert "24 h: 3 calls, 1 failed, ¥2.50" in keys.screen
+        await keys.press("enter")
+        assert "3 calls, 1 failed, ¥2.50" in keys.line("Last 24 h")
+
+
+async def test_both_reasons_are_said_and_since_when(stocked: Ledger, sqlite_url: str) -> None:
+    set_model_enabled(stocked, "qwen", "qwen-max", False, reason="contract ended")
+    async with console(sqlite_url, size=(160, 24)) as keys:
+        await keys.press("5")
+        assert "contract ended; pool depleted too" in keys.line("qwen-max")
+        await keys.press("G", "enter")
+        assert "for 0 min" in keys.line("Unavailable")
+        assert "Disabled since" in keys.screen and "models suspended since" in keys.screen
 
 
 async def test_rows_are_grouped_by_provider(stocked: Ledger, sqlite_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -14,9 +15,10 @@ from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger
 from billing_console.services.limits import set_limit
 from billing_console.services.models import get_model
+from billing_console.services.operators import add_operator
 from billing_console.services.pools import get_pool, list_pools
 from billing_console.services.recharges import recharge_history
-from db.values import AlertType, ApprovalKind, BalanceStatus, LimitName, ModelStatus
+from db.values import AlertType, ApprovalKind, BalanceStatus, LimitName, ModelStatus, Role
 from tests.factories import everything, pay, pool, price, spend
 from tests.keyboard import console
 
@@ -154,7 +156,7 @@ async def test_escape_leads_back_to_the_field_it_left(depleted: Ledger, sqlite_u
 
 async def test_the_arrows_go_round_the_fields(depleted: Ledger, sqlite_url: str) -> None:
     async with console(sqlite_url) as keys:
-        await keys.press("3", "c", "down", "down", "down", "5", "up", "x")
+        await keys.press("3", "c", "down", "down", "down", "down", "5", "up", "up", "x")
         assert keys.line("Amount").split()[2] == "5"
         assert keys.line("Note").split()[2] == "x"
 
@@ -262,14 +264,118 @@ async def test_a_recharge_above_the_limit_says_that_it_will_wait(sqlite_ledger: 
 
 
 async def test_details_tell_balances_alert_models_and_recharges(depleted: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(80, 40)) as keys:
+    async with console(sqlite_url, size=(80, 50)) as keys:
         await keys.press("3", "enter")
         assert "-¥30.00" in keys.line("Available balance")
         assert "10.00%" in keys.line("Low below")
         assert "insufficient balance" in keys.line("Open alert")
-        assert "■ insufficient funds  gpt-4o" in keys.screen
+        assert "■ insufficient funds  0  ¥0.00  gpt-4o" in keys.screen
         assert "1 model cannot be called" in keys.screen
         assert "bank 1" in keys.screen
+
+
+def burn_daily(ledger: Ledger, cost: str = "10", days: int = 14) -> None:
+    """The same cost on each of the last whole days, so that the range is none."""
+    now = datetime.now(UTC)
+    for ago in range(1, days + 1):
+        spend(ledger, cost, created_at=now - timedelta(days=ago))
+
+
+async def test_the_table_says_how_long_a_pool_lasts_or_why_it_cannot(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    burn_daily(sqlite_ledger)
+    pool(sqlite_ledger)
+    pay(sqlite_ledger, "640.50")  # 500.50 are left: 50 days and an hour
+    pool(sqlite_ledger, "young", "100")
+    pool(sqlite_ledger, "bare")
+    async with console(sqlite_url) as keys:
+        await keys.press("3")
+        assert "¥500.50" in keys.line("openai") and " 50 d " in keys.line("openai")
+        assert "not enough history" in keys.line("young")
+        assert "empty" in keys.line("■ depleted")
+        assert "burn ¥10.00 a day" in keys.line("3 pools")
+    async with console(sqlite_url, size=(120, 24)) as keys:
+        await keys.press("3")
+        assert "█" in keys.line("openai").partition("¥10.00")[2]
+
+
+async def test_the_amount_for_some_days_is_filled_in_and_can_be_changed(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    burn_daily(sqlite_ledger)
+    pool(sqlite_ledger)
+    pay(sqlite_ledger, "240.50")  # 100.50 are left
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c")
+        assert "burn ¥10.00 a day" in keys.line("lasts: 10 d")
+        assert "recharge ¥200" in keys.line("for 30 days")
+        await keys.press("up", "right")
+        assert "no recharge needed" in keys.line("for 7 days")
+        await keys.press("right")
+        assert keys.line("Amount  ").split()[2] == "40"
+        assert "recharge ¥40" in keys.line("for 14 days")
+        await keys.press("down", "5")
+        assert "as typed" in keys.line("Amount for")
+        await keys.press("enter", "r", "enter")
+        assert "¥100.50 → ¥505.50" in keys.line("Available balance")
+        assert "Lasts              10 d → 50 d" in keys.screen
+        await keys.press("y")
+    assert recharge_history(sqlite_ledger)[0].amount == Decimal(405)
+
+
+async def test_without_history_no_amount_is_suggested(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "c", "7", "up", "right", "right")
+        assert "for 14 days: not enough history" in keys.screen
+        assert keys.line("Amount  ").split()[2] == "7"
+
+
+async def test_details_tell_where_a_pool_is_heading_and_whom_it_would_hit(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    burn_daily(sqlite_ledger)
+    spend(sqlite_ledger, "0.5", created_at=datetime.now(UTC), user_id=None)
+    pool(sqlite_ledger)
+    pay(sqlite_ledger, "240.50")
+    async with console(sqlite_url, size=(80, 50)) as keys:
+        await keys.press("3", "enter")
+        assert "¥10.00, by weekday over the last 14 days" in keys.line("Burn per day")
+        assert "recharge ¥200" in keys.line("For 30 days")
+        assert "7  ¥60.50  gpt-4o" in keys.line("● enabled")
+        assert "6  ¥60.00" in keys.line("alice") and "1   ¥0.50" in keys.line("no user")
+
+
+async def test_thresholds_are_set_by_an_admin_and_act_at_once(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", "100", low_threshold=Decimal("12.5"))
+    async with console(sqlite_url) as keys:
+        await keys.press("3", "t")
+        assert "12.5" in keys.line("Percent")
+        await keys.press("enter")
+        await keys.type("0")
+        assert "greater than 0" in keys.screen
+        await keys.press("backspace", *"150", "enter", *"400", "enter")
+        assert "between 1 and 365" in keys.screen
+        await keys.press("backspace", "enter")
+        assert "off → ¥150.00" in keys.line("Amount") and "off → 40" in keys.line("Days left")
+        assert get_pool(sqlite_ledger, "openai").low_amount is None
+        await keys.press("y")
+        assert "¥100.00" in keys.line("▲ low") and "WARNING" in keys.lines[1]
+        assert "openai is low below 12.50% or ¥150.00 or 40 days now." in keys.said
+        await keys.press(
+            "t", *["backspace"] * 4, "enter", *["backspace"] * 6, "enter", "backspace", "backspace", "enter"
+        )
+        assert "12.50% → 10.00%" in keys.line("Percent")
+        await keys.press("y")
+    found = get_pool(sqlite_ledger, "openai")
+    assert (found.own_threshold, found.low_amount, found.low_days) == (None, None, None)
+    assert found.status is BalanceStatus.SUFFICIENT
+    assert list_alerts(sqlite_ledger, resolved=False) == ()
+
+
+async def test_thresholds_are_offered_to_admins_alone(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    add_operator(sqlite_ledger, "bob", Role.OPERATOR)
+    async with console(sqlite_url, name="bob", size=(120, 24)) as keys:
+        await keys.press("3", "t")
+        assert "Thresholds" not in keys.screen
 
 
 async def test_read_only_offers_and_does_no_write(depleted: Ledger, sqlite_url: str) -> None:
@@ -287,7 +393,7 @@ async def test_read_only_offers_and_does_no_write(depleted: Ledger, sqlite_url: 
 
 async def test_hostile_names_stay_text_in_every_dialog(sqlite_ledger: Ledger, sqlite_url: str) -> None:
     pool(sqlite_ledger, HOSTILE, "100")
-    async with console(sqlite_url, size=(120, 30)) as keys:
+    async with console(sqlite_url, size=(200, 30)) as keys:
         await keys.press("3")
         assert r"[@click=app.quit]x[/]" in keys.screen
         for key in ("enter", "H", "c"):

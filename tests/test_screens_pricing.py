@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from billing_console.services.ledger import Ledger
+from billing_console.services.metering import record_usage
 from billing_console.services.prices import list_prices
 from db.values import PriceUnit, UsageType
-from tests.factories import everything, price, spend
+from tests.factories import everything, price, spend, usage
 from tests.keyboard import Keyboard, console
 
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 SOON = datetime.now(UTC) + timedelta(days=400)
 
 
@@ -130,7 +133,7 @@ async def test_a_model_without_a_price_in_force_is_not_shown_as_priced(sqlite_le
     async with console(sqlite_url) as keys:
         await keys.press("6")
         assert "▲ no price" in keys.line("mystery")
-        assert "○ to come" in keys.line("tomorrow")
+        assert "▲ to come" in keys.line("tomorrow")
         assert "0 prices · ▲ 1 model without a price · 1 change to come" in keys.screen
         await keys.press("enter")
         assert "unpriced" in keys.screen
@@ -192,3 +195,76 @@ async def test_read_only_offers_and_does_no_write(sqlite_ledger: Ledger, sqlite_
         await keys.press("6", "p")
         assert "Add" not in keys.screen
     assert everything(sqlite_ledger) == before
+
+
+async def test_every_version_has_a_row_of_its_own_on_demand(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    price(sqlite_ledger)
+    price(sqlite_ledger, input_price=Decimal(7), effective_from=datetime(2026, 1, 1, tzinfo=UTC))
+    price(sqlite_ledger, input_price=Decimal(6), effective_from=SOON)
+    spend(sqlite_ledger, "1", model_id="mystery")
+    async with console(sqlite_url, size=(120, 24)) as keys:
+        await keys.press("6")
+        assert "¥6.00" not in keys.screen and f"{SOON:%Y}" in keys.line("¥7.00")
+        await keys.press("v")
+        assert "▲ to come" in keys.line("¥6.00")
+        assert "● in force" in keys.line("¥7.00")
+        assert "○ past" in keys.line("¥10.00")
+        assert "1 in force · 1 to come · 1 past · 1 no price" in keys.screen
+        await keys.press("slash")
+        await keys.type("past")
+        await keys.press("enter")
+        assert "¥10.00" in keys.screen and "¥7.00" not in keys.screen
+        await keys.press("escape", "v")
+        assert "○ past" not in keys.screen and "1 price ·" in keys.screen
+
+
+async def test_the_page_shows_what_the_price_would_have_changed_before_it_is_set(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    price(sqlite_ledger)
+    record_usage(sqlite_ledger, [usage(input_tokens=1_000_000, output_tokens=0, created_at=YESTERDAY)])
+    async with console(sqlite_url) as keys:
+        await keys.press("6", "p")
+        await fill(keys, "12.5", "24", "", "2100-01-01")
+        assert "¥10.00 → ¥12.50, +¥2.50 (+25.00%)" in " ".join(keys.screen.replace("│", " ").split())
+        assert "1 successful call from" in keys.screen
+        assert re.search(r"Holds from +2020-01-01 08:00 → 2100-01-01 00:00, in \d+ d", keys.screen)
+        await keys.press("escape")
+        assert "successful call" not in keys.screen
+        assert "12.5" in keys.line("Input price")
+    assert len(list_prices(sqlite_ledger, all_versions=True)) == 1
+
+
+async def test_another_models_price_or_a_typed_one_is_tried_side_by_side(
+    sqlite_ledger: Ledger, sqlite_url: str
+) -> None:
+    price(sqlite_ledger)
+    price(sqlite_ledger, provider_id="qwen", model_id="max", input_price=Decimal(4))
+    record_usage(sqlite_ledger, [usage(input_tokens=2_000_000, output_tokens=0, created_at=YESTERDAY)])
+    before = everything(sqlite_ledger)
+    async with console(sqlite_url) as keys:
+        await keys.press("6", "w")
+        assert "What if gpt-4o had another price" in keys.screen
+        await keys.type("qwen/max")
+        await keys.press("enter")
+        assert keys.line("Cost  ").split("│")[1].split() == ["Cost", "¥20.00", "¥8.00"]
+        assert "-¥12.00 (-60.00%)" in keys.line("Difference")
+        await keys.press(*["backspace"] * 8, "enter")
+        await fill(keys, "11", "", "", "")
+        assert "+¥2.00 (+10.00%)" in keys.line("Difference")
+        await keys.press("up")
+        await keys.press("escape")
+        assert "What if" in keys.line("Add price")
+    assert everything(sqlite_ledger) == before
+
+
+async def test_a_what_if_says_what_it_lacks(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    price(sqlite_ledger)
+    async with console(sqlite_url, read_only=True) as keys:
+        await keys.press("6", "w")
+        await fill(keys, "", "", "", "", "")
+        assert "Type a price, or name a model above." in keys.screen
+        await keys.press("up")
+        await keys.type("openai/gpt4o")
+        await keys.press("enter")
+        assert "Did you mean “gpt-4o”" in keys.screen

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.widgets import Input
@@ -13,8 +17,12 @@ from textual.widgets import Input
 from billing_console.clock import now
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import record_usage
+from billing_console.state_file import remembered, state_file
 from db.values import CallStatus, UsageType
-from screens.usage import UsageRecordsView, UsageTable
+from screens.dialogs.export import ExportDialog
+from screens.dialogs.form import Choice
+from screens.usage import UsageRecordsView
+from screens.usage_table import UsageTable
 from screens.usage_window import WINDOW
 from tests.factories import NOON, gateway_insert, pool, price, spend, usage
 from tests.keyboard import Keyboard, console
@@ -124,6 +132,150 @@ async def test_a_filter_shows_exactly_what_matches(
         assert "Filter: " not in keys.screen
 
 
+async def test_an_exclamation_mark_before_a_value_excludes_it(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await fill(keys, user_id="!bob", model_id="!claude")
+        assert requests(keys) == ["failed", "call-4", "call-2", "call-0"]
+        assert "Filter: not user bob · not model claude" in keys.screen
+        await keys.press("slash")
+        assert keys.app.screen.query_one("#user_id", Input).value == "!bob"
+        await keys.press("escape", "escape")
+        await fill(keys, usage_type="6")
+        assert requests(keys) == ["call-4", "call-3", "call-2", "call-1"]
+        assert "Filter: not text_generation" in keys.screen
+
+
+async def test_each_part_of_a_filter_is_taken_off_or_turned_round_by_a_key(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await fill(keys, user_id="alice", provider_id="openai", status="1")
+        assert "Filter: user alice · provider openai · success" in keys.screen
+        await keys.press("x")
+        assert "Filter: user alice · provider openai · [success]" in keys.screen
+        await keys.press("exclamation_mark")
+        assert requests(keys) == []
+        assert "· [failed]" in keys.screen
+        await keys.press("left", "left", "exclamation_mark", "exclamation_mark")
+        assert "Filter: [user alice] · provider openai · failed" in keys.screen
+        await keys.press("x")
+        assert requests(keys) == ["failed"]
+        await keys.press("right", "x")
+        assert "Filter: [provider openai]" in keys.screen
+        await keys.press("x")
+        assert "Filter: " not in keys.screen
+        assert len(requests(keys)) == 6
+        await keys.press("j")
+        assert current(keys) == "call-4", "the keyboard is back in the table"
+
+
+async def test_the_names_known_are_shown_while_one_is_typed(busy: Ledger, sqlite_url: str) -> None:
+    spend(busy, "1", user_id="alina", provider_id="openrouter", model_id="x")
+    async with console(sqlite_url) as keys:
+        await keys.press("slash")
+        await keys.type("!al")
+        await keys.until(lambda: "alice · alina" in keys.screen)
+        await keys.press("right")
+        assert keys.app.screen.query_one("#user_id", Input).value == "!alice"
+        await keys.press("down")
+        await keys.type("OPEN")
+        await keys.until(lambda: "openai · openrouter" in keys.screen)
+        await keys.type("sesame")
+        await keys.until(lambda: "none is known by that name" in keys.screen)
+
+
+async def test_totals_say_at_least_and_t_counts_everything(
+    busy: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billing_console.services.usage_totals.COUNT_CAP", 2)
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        assert "6 calls · 1 failed" in keys.screen, "the daily statistics know"
+        assert "Count all" not in keys.screen
+        await fill(keys, user_id="!nobody")
+        assert "at least 2 calls" in keys.screen
+        assert "t Count all" in keys.screen
+        await keys.press("t")
+        assert ": 6 calls · 1 failed · 1,250 tokens" in keys.screen
+        assert "at least" not in keys.screen
+        await keys.press("escape")
+        assert "6 calls · 1 failed · 1,250 tokens · ¥0.01 · newest first" in keys.screen
+
+
+async def test_following_brings_new_calls_on_top_and_waits_while_one_looks_elsewhere(
+    busy: Ledger, sqlite_url: str
+) -> None:
+    def call(number: int) -> None:
+        gateway_insert(busy, request_id=f"new-{number}", created_at=datetime(2026, 3, 11, number, tzinfo=UTC))
+
+    async with console(sqlite_url, refresh_seconds=0.05) as keys:
+        await keys.press("s")
+        await keys.pilot.press("F")
+        await keys.until(lambda: "following" in keys.screen)
+        call(1)
+        await keys.until(lambda: requests(keys)[:2] == ["new-1", "failed"])
+        assert current(keys) == "new-1", "the cursor stays on top"
+        await keys.pilot.press("j", "j")
+        await keys.until(lambda: "paused, 0 new" in keys.screen)
+        call(2)
+        call(3)
+        await keys.until(lambda: "paused, 2 new" in keys.screen)
+        assert requests(keys)[0] == "new-1"
+        assert current(keys) == "call-4"
+        await keys.pilot.press("g")
+        await keys.until(lambda: requests(keys)[:3] == ["new-3", "new-2", "new-1"])
+        await keys.until(lambda: current(keys) == "new-3")
+        assert "following" in keys.screen
+        await keys.pilot.press("F")
+        await keys.until(lambda: "newest first" in keys.screen)
+
+
+def header(keys: Keyboard) -> str:
+    return keys.line(" Time ")
+
+
+async def test_hidden_columns_stay_hidden_the_next_time(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("l", "minus")
+        assert "User" not in header(keys)
+        await keys.press("plus")
+        for name in ("errorMessage", "usageType"):
+            keys.app.screen.query_one(f"#{name}").focus()
+            await keys.press("right")
+        await keys.press("enter")
+        assert "Failure reason" in header(keys)
+        assert "429 Too Many Requests" in keys.screen
+        await keys.press("j")
+        assert current(keys) == "call-4"
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        assert [word in header(keys) for word in ("User", "Type", "Failure reason", "Model")] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+
+
+async def test_the_last_column_stays(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press(*["minus"] * 12)
+        assert len(keys.app.query_one(UsageTable).all_columns) == 1
+        await keys.press("plus")
+        for choice in keys.app.screen.query(Choice):
+            choice.choose("hidden")
+        await keys.press("enter")
+        assert "At least one column must be shown" in keys.screen
+
+
+@pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff", b'{"usage.hidden": 7}'])
+async def test_a_broken_state_file_is_passed_over(busy: Ledger, sqlite_url: str, broken: bytes) -> None:
+    state_file().parent.mkdir(parents=True)
+    state_file().write_bytes(broken)
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        assert "User" in header(keys)
+        assert ("cannot be read" in keys.said) is (b"usage" not in broken)
+        await keys.press("l", "minus")
+        assert "User" not in header(keys)
+    assert "userId" in remembered("usage.hidden")
+
+
 async def test_a_provider_is_found_by_its_name_too(sqlite_ledger: Ledger, sqlite_url: str) -> None:
     pool(sqlite_ledger, "zhipuai", name="智谱 AI")
     spend(sqlite_ledger, "1", provider_id="zhipuai", request_id="theirs")
@@ -175,6 +327,46 @@ async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger,
             "     Cost                                       = ¥0.0112",
         ):
             assert words in keys.screen
+
+
+async def test_details_say_why_a_failed_call_cost_nothing(busy: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("enter")
+        assert "Cost ¥0.00: a failed call costs nothing unless its record names a cost." in keys.screen
+
+
+async def test_details_say_what_the_lines_do_not_show(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    price(sqlite_ledger, input_price=Decimal("0.0007"))
+    record_usage(sqlite_ledger, [usage(input_tokens=999, cached_input_tokens=333)])
+    price(sqlite_ledger, effective_from=NOON + timedelta(hours=1))
+    async with console(sqlite_url, size=(120, 40)) as keys:
+        await keys.press("enter")
+        said = " ".join(keys.screen.replace("│", " ").split())
+        assert "no cached-input part: cached tokens cost as much as the others" in said
+        assert "Another price holds now" in said
+        assert "The sum of the lines is rounded" in said
+
+
+def row_of(keys: Keyboard, tab: str) -> Any:
+    """What the cursor is on, in the tab that is shown, which is this one."""
+    pane = keys.app.pane
+    assert pane is not None and tab == pane.NAME and pane.table is not None
+    return pane.table.current
+
+
+async def test_details_lead_to_the_quota_the_model_and_the_pool(busy: Ledger, sqlite_url: str) -> None:
+    for provider in ("anthropic", "openai"):
+        pool(busy, provider, "10")
+    async with console(sqlite_url) as keys:
+        await keys.press("j", "j", "enter", "4")  # bob's call to claude
+        assert row_of(keys, "quotas").user_id == "bob"
+        assert "user id contains bob" in keys.screen
+        await keys.press("1", "enter", "5")
+        assert row_of(keys, "models").model_id == "claude"
+        await keys.press("1", "enter", "3")
+        assert row_of(keys, "pools").provider_id == "anthropic"
+        await keys.press("1", "k", "enter", "3")
+        assert row_of(keys, "pools").provider_id == "openai", "also when the tab was there before"
 
 
 async def test_details_count_in_what_the_type_is_measured_in(busy: Ledger, sqlite_url: str) -> None:
@@ -243,6 +435,52 @@ async def test_export_writes_every_record_of_the_filter(busy: Ledger, sqlite_url
     assert [row["userId"] for row in rows] == ["alice"] * 3
     assert rows[-1]["costAmount"] == "0.0112"
     assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_format_follows_the_name_and_the_name_the_format(
+    busy: Ledger, sqlite_url: str, tmp_path: Path
+) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("e")
+        path = keys.app.screen.query_one("#path", Input)
+        await keys.press("down", "right", "right")
+        assert path.value.endswith(".xlsx")
+        path.value = str(tmp_path / "out.jsonl")
+        await keys.press("enter")
+        assert "6 rows written" in keys.said
+        first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+        assert (first["requestId"], first["errorMessage"]) == ("failed", REASON)
+        await keys.press("e")
+        keys.app.screen.query_one("#path", Input).value = str(tmp_path / "out.jsonl")
+        await keys.press("enter")
+        assert "is there already" in " ".join(keys.screen.replace("│", " ").split())
+
+
+async def test_esc_stops_an_export_and_leaves_no_file(busy: Ledger, sqlite_url: str, tmp_path: Path) -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    def rows(_ledger: Ledger) -> Iterator[tuple[str]]:
+        yield ("name",)
+        begun.set()
+        for _turn in range(600):
+            stopped.wait()
+            yield ("value",)
+
+    async with console(sqlite_url) as keys:
+        keys.app.push_screen(ExportDialog("slow", rows, 600))
+        await keys.pilot.pause()
+        keys.app.screen.query_one("#path", Input).value = str(tmp_path / "place" / "out.csv")
+        (tmp_path / "place").mkdir()
+        await keys.pilot.press("enter")
+        await keys.until(begun.is_set)
+        await keys.pilot.press("escape")
+        assert "Export stopped; there is no file." in keys.screen
+        stopped.set()
+        await keys.settled()
+        assert list((tmp_path / "place").iterdir()) == []
+        assert "rows written" not in keys.said
+        await keys.press("escape")
+        assert pane(keys).on_top
 
 
 async def test_text_from_outside_is_inert_everywhere(sqlite_ledger: Ledger, sqlite_url: str) -> None:

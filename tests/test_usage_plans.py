@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from billing_console.services.catalogue import user_ids
 from billing_console.services.ledger import Ledger
 from billing_console.services.usage import UsageFilter, usage_page
 from db.values import CallStatus
-from tests.factories import NOON, execute
+from tests.factories import NOON, execute, spend
 from tests.test_usage_query import HOUR, IMAGE, every_row, fill
 
 
@@ -26,12 +27,12 @@ def filled(ledger: Ledger) -> Ledger:
 
 
 @contextmanager
-def statements(ledger: Ledger) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that read usage records, as they reach the driver."""
+def statements(ledger: Ledger, table: str = "usage_records") -> Iterator[list[tuple[str, Any]]]:
+    """The statements that read a table, as they reach the driver."""
     seen: list[tuple[str, Any]] = []
 
     def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        if "FROM usage_records" in statement and "usage_outbox" not in statement:
+        if f"FROM {table}" in statement and "usage_outbox" not in statement:
             seen.append((statement, parameters))
 
     event.listen(ledger.database.engine, "before_cursor_execute", remember)
@@ -63,6 +64,11 @@ MAIN = {
     "user, type": (UsageFilter(user_id="alice", usage_type=IMAGE), "ix_usage_user"),
     "failed": (UsageFilter(status=CallStatus.FAILED), "ix_usage_failed_created"),
     "failed, provider": (UsageFilter(provider_id="openai", status=CallStatus.FAILED), "ix_usage_failed_model"),
+    "not user": (UsageFilter(user_id="alice", negated=frozenset({"user_id"})), "ix_usage_created"),
+    "not provider": (UsageFilter(provider_id="openai", negated=frozenset({"provider_id"})), "ix_usage_model"),
+    "not model": (UsageFilter(model_id="o3", negated=frozenset({"model_id"})), "ix_usage_model"),
+    "not type": (UsageFilter(usage_type=IMAGE, negated=frozenset({"usage_type"})), "ix_usage_model"),
+    "user, not model": (UsageFilter("alice", None, "o3", negated=frozenset({"model_id"})), "ix_usage_user"),
     "failed, user": (UsageFilter(user_id="alice", status=CallStatus.FAILED), "ix_usage_failed_user"),
 }
 
@@ -111,3 +117,13 @@ def check_postgresql(steps: list[str], index: str) -> None:
     leading = {"ix_usage_user": "user_id", "ix_usage_model": "provider_id", "ix_usage_failed_model": "provider_id"}
     if index in leading:
         assert re.search(rf"Index Cond: .*{leading[index]}", said), said
+
+
+def test_users_are_completed_by_a_seek(sqlite_ledger: Ledger) -> None:
+    for user in ("alice", "alina", "bob", "al%", "Alice"):
+        spend(sqlite_ledger, "1", user_id=user)
+    with statements(sqlite_ledger, "user_quotas") as seen:
+        assert user_ids(sqlite_ledger, "al") == ("al%", "alice", "alina")
+    ((statement, parameters),) = seen
+    (step,) = plan(sqlite_ledger, statement, parameters)
+    assert step.startswith("SEARCH user_quotas") and "user_id>? AND user_id<?" in step

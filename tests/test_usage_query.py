@@ -15,8 +15,9 @@ import pytest
 from billing_console.errors import InvalidInput, NotFound
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import record_usage
-from billing_console.services.usage import UsageFilter, UsageRow, usage_details, usage_page, usage_totals
+from billing_console.services.usage import UsageFilter, UsageRow, usage_details, usage_page
 from billing_console.services.usage_query import Position
+from billing_console.services.usage_totals import UsageTotals, count_usage, usage_totals
 from db.values import CallStatus, UsageType
 from tests.factories import NOON, gateway_insert, query, spend, usage
 
@@ -70,16 +71,15 @@ def every_row(ledger: Ledger) -> list[UsageRow]:
 
 
 def matches(row: UsageRow, chosen: UsageFilter) -> bool:
-    wanted = (
-        (chosen.user_id, row.user_id),
-        (chosen.provider_id, row.provider_id),
-        (chosen.model_id, row.model_id),
-        (chosen.usage_type, row.usage_type),
-        (chosen.status, row.status),
-    )
+    names = ("user_id", "provider_id", "model_id", "usage_type", "status")
+    wanted = [(getattr(chosen, name), getattr(row, name), name in chosen.negated) for name in names]
     after_start = chosen.start is None or row.created_at >= chosen.start
     before_end = chosen.end is None or row.created_at < chosen.end
-    return after_start and before_end and all(want in (None, found) for want, found in wanted)
+    return (
+        after_start
+        and before_end
+        and all(want is None or (want == found) is not negated for want, found, negated in wanted)
+    )
 
 
 def every_filter() -> Iterator[UsageFilter]:
@@ -93,6 +93,17 @@ def every_filter() -> Iterator[UsageFilter]:
         times,
     ):
         yield UsageFilter(user, provider, model, kind, status, start, end)
+
+
+def every_negation() -> Iterator[UsageFilter]:
+    """Filters with each combination of excluded fields, alone and beside one that is not."""
+    fields = {"user_id": "alice", "provider_id": "openai", "model_id": "gpt-4o", "usage_type": IMAGE}
+    times = [(None, None), (NOON + HOUR, NOON + 7 * HOUR)]
+    for uses, status, (start, end) in product(product((None, False, True), repeat=4), [None, CallStatus.FAILED], times):
+        named = {name: value for (name, value), use in zip(fields.items(), uses, strict=True) if use is not None}
+        negated = frozenset(name for name, use in zip(fields, uses, strict=True) if use)
+        if negated:
+            yield UsageFilter(**named, status=status, start=start, end=end, negated=negated)  # type: ignore[arg-type]
 
 
 def walk(ledger: Ledger, chosen: UsageFilter, limit: int, oldest_first: bool) -> list[UsageRow]:
@@ -124,6 +135,74 @@ def test_every_combination_of_filters_gives_what_python_gives(filled: Ledger) ->
         if dice.random() < 0.05:
             assert walk(filled, chosen, dice.choice([1, 2, 7]), not oldest_first) == expected[::-1], chosen
     assert found_something > 200
+
+
+def test_what_is_excluded_is_missing_and_nothing_else(filled: Ledger) -> None:
+    newest_first = every_row(filled)
+    dice = random.Random(2)
+    for number, chosen in enumerate(every_negation()):
+        expected = [row for row in newest_first if matches(row, chosen)]
+        oldest_first = number % 2 == 1
+        if oldest_first:
+            expected.reverse()
+        assert walk(filled, chosen, dice.choice([7, 40, 200]), oldest_first) == expected, chosen
+        if chosen.user_id is None and chosen.status is None and chosen.start is None:
+            continue  # answered by the daily statistics, which hold what is settled
+        totals = usage_totals(filled, chosen)
+        cost = sum((row.cost_amount for row in expected), Decimal(0))
+        assert (totals.calls, totals.cost, totals.capped) == (len(expected), cost, False), chosen
+
+
+def test_daily_statistics_leave_out_what_is_excluded(ledger: Ledger) -> None:
+    for provider, model, kind in product(["openai", "azure"], ["gpt-4o", "o3"], [TEXT, IMAGE]):
+        spend(ledger, "1", provider_id=provider, model_id=model, usage_type=kind, quantity=Decimal(1))
+    assert usage_totals(ledger, UsageFilter(provider_id="azure", negated=frozenset({"provider_id"}))).calls == 4
+    assert usage_totals(ledger, UsageFilter("bob", "azure", negated=frozenset({"provider_id", "user_id"}))).calls == 4
+    both = UsageFilter(model_id="o3", usage_type=IMAGE, negated=frozenset({"model_id", "usage_type"}))
+    assert (usage_totals(ledger, both).calls, usage_totals(ledger, both).cost) == (2, Decimal(2))
+
+
+def test_totals_know_more_than_they_count(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing_console.services.usage_totals.COUNT_CAP", 5)
+    for number in range(48):
+        spend(ledger, "1", user_id="alice", created_at=NOON + number * HOUR)
+    alice = UsageFilter(user_id="alice")
+    assert usage_totals(ledger, UsageFilter()) == UsageTotals(48, 0, 48 * 150, Decimal(48))
+    assert (usage_totals(ledger, alice).calls, usage_totals(ledger, alice).capped) == (5, True)
+    # Noon to noon: a day the statistics know, and on each side hours that are counted.
+    for before, after in ((4, 4), (5, 0), (0, 5)):
+        part = UsageFilter(start=NOON + (12 - before) * HOUR, end=NOON + (36 + after) * HOUR)
+        assert usage_totals(ledger, part) == UsageTotals(
+            24 + before + after, 0, 150 * (24 + before + after), Decimal(24 + before + after)
+        )
+    assert usage_totals(ledger, UsageFilter(start=NOON + 2 * HOUR)).capped
+    within = UsageFilter(start=NOON + HOUR, end=NOON + 4 * HOUR)
+    assert usage_totals(ledger, within).calls == 3
+    assert usage_totals(ledger, UsageFilter(start=datetime(9999, 12, 31, tzinfo=UTC))).calls == 0
+
+
+def test_counting_everything_grows_to_the_exact_totals(filled: Ledger) -> None:
+    newest_first = every_row(filled)
+    for chosen in (
+        UsageFilter(user_id="alice"),
+        UsageFilter(status=CallStatus.FAILED),
+        UsageFilter(user_id="alice", negated=frozenset({"user_id"})),
+        UsageFilter(user_id="bob", start=NOON + HOUR, end=NOON + 7 * HOUR),
+        UsageFilter(user_id="nobody"),
+        UsageFilter(user_id="alice", start=NOON + 90 * HOUR),
+    ):
+        rows = [row for row in newest_first if matches(row, chosen)]
+        *growing, last = count_usage(filled, chosen)
+        assert (last.calls, last.capped) == (len(rows), False)
+        assert last.cost == sum((row.cost_amount for row in rows), Decimal(0))
+        assert last.failures == sum(row.status is CallStatus.FAILED for row in rows)
+        assert all(total.capped for total in growing)
+        assert [total.calls for total in growing] == sorted(total.calls for total in growing)
+    assert next(count_usage(filled, UsageFilter(user_id="alice"))).calls == 0, "it can be stopped before it is done"
+
+
+def test_counting_an_empty_ledger_ends_at_nothing(ledger: Ledger) -> None:
+    assert list(count_usage(ledger, UsageFilter(user_id="alice"))) == [UsageTotals()]
 
 
 def test_pages_of_any_size_over_equal_times_neither_skip_nor_repeat(filled: Ledger) -> None:

@@ -15,6 +15,7 @@ from billing_console.cli import (
     approvals,
     audit,
     backup,
+    budgets,
     check,
     costs,
     ledger,
@@ -51,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=N_("Operations console for prepaid AI billing. Without a command it opens the console."),
 )
-for group in (usage, pools, alerts, quotas, models, prices, operators, limits, approvals, audit):
+for group in (usage, pools, alerts, quotas, models, prices, operators, limits, budgets, approvals, audit):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 for name, command, words in (
     (check.NAME, check.check_pools, N_("Check the pools; exit 0 sufficient, 1 some low, 2 some depleted, 3 unknown.")),
@@ -81,6 +82,7 @@ def root(
         Literal["en", "zh"] | None, typer.Option("--lang", help=N_("The language; without it the locale decides."))
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help=N_("Look, but change nothing."))] = False,
+    plain: Annotated[bool, typer.Option("--ascii", help=N_("Draw the console with plain ASCII alone."))] = False,
     acting_as: Annotated[
         str | None,
         typer.Option("--as", metavar="NAME", help=N_("Whom a shared account acts as; for forced commands alone.")),
@@ -89,7 +91,8 @@ def root(
 ) -> None:
     """Keep what the commands need; without a command open the console."""
     tried = context.invoked_subcommand or "console"
-    chosen = Root({"database_url": database, "lang": lang}, config, read_only, acting_as, tried)
+    options = {"database_url": database, "lang": lang, "ascii": plain or None}
+    chosen = Root(options, config, read_only, acting_as, tried)
     context.obj = chosen
     if version:
         write(f"{NAME} {__version__}\n")

@@ -1,4 +1,4 @@
-"""`alerts`: balance alerts, open and past."""
+"""`alerts`: balance alerts, open and past, and taking notice of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import typer
 from billing_console import wire
 from billing_console.cli.context import opened
 from billing_console.cli.options import LimitOption, ProviderOption
-from billing_console.cli.output import Column, Format, FormatOption, write_list
+from billing_console.cli.output import (
+    Column,
+    Format,
+    FormatOption,
+    OneFormat,
+    OneFormatOption,
+    write_list,
+    write_result,
+)
 from billing_console.i18n import N_, _
 
 if TYPE_CHECKING:
@@ -26,12 +34,9 @@ COLUMNS: tuple[Column[AlertView], ...] = (
     Column(N_("Available"), lambda alert: alert.available_balance, right=True),
     Column(N_("Raised"), lambda alert: alert.created_at),
     Column(N_("Resolved"), lambda alert: alert.resolved_at or _("open")),
+    Column(N_("Acknowledged by"), lambda alert: alert.acknowledged_by),
+    Column(N_("Acknowledged"), lambda alert: alert.acknowledged_at),
 )
-
-
-@app.callback()
-def alerts() -> None:
-    """Hold the commands; Typer makes a group of one command only with a callback."""
 
 
 @app.command("list", help=N_("List alerts: open ones first, the most urgent first."))
@@ -50,3 +55,24 @@ def list_all(
     with opened(context) as ledger:
         rows = list_alerts(ledger, resolved=resolved, provider_id=provider, limit=limit)
         write_list(rows, wire.ALERT, COLUMNS, form, ledger)
+
+
+@app.command("acknowledge", help=N_("Say that you know of an open alert; it stays open until the balance is back."))
+def acknowledge(
+    context: typer.Context,
+    which: Annotated[
+        str, typer.Argument(metavar="PROVIDER|ID", help=N_("The provider with the open alert, or the alert's id."))
+    ],
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Acknowledge an alert."""
+    from billing_console.services.alerts import acknowledge_alert, alert_called
+
+    with opened(context) as ledger:
+        alert = acknowledge_alert(ledger, alert_called(ledger, which))
+        words = _("Alert %(id)d of %(provider)s is acknowledged by %(name)s.") % {
+            "id": alert.id,
+            "provider": alert.provider_id,
+            "name": alert.acknowledged_by,
+        }
+        write_result(wire.record(wire.ALERT, alert), words, form)

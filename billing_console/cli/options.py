@@ -10,16 +10,14 @@ import typer
 from billing_console.clock import day_of, parse_instant
 from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _
-from db.values import CallStatus, UsageType
+from db.values import UsageType
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 ProviderOption = Annotated[str | None, typer.Option("--provider", metavar="ID", help=N_("Only this provider."))]
 ModelOption = Annotated[str | None, typer.Option("--model", metavar="ID", help=N_("Only this model."))]
-UserOption = Annotated[str | None, typer.Option("--user", metavar="ID", help=N_("Only this user."))]
 TypeOption = Annotated[UsageType | None, typer.Option("--type", help=N_("Only this usage type."))]
-StatusOption = Annotated[CallStatus | None, typer.Option("--status", help=N_("Only calls that ended so."))]
 FromOption = Annotated[
     str | None, typer.Option("--from", metavar="TIME", help=N_("From this day or instant on (business time zone)."))
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from billing_console import wire
+from billing_console.check_output import low_below
 from billing_console.cli.confirm import confirm, needs_approval
 from billing_console.cli.context import opened
 from billing_console.cli.options import (
@@ -32,12 +33,14 @@ from billing_console.cli.output import (
     write_waiting,
 )
 from billing_console.cli.repeatable import repeatable
+from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _
-from billing_console.money import parse_amount, parse_decimal, shown, shown_exact
+from billing_console.money import parse_amount, parse_count, parse_decimal, shown, shown_exact
 
 if TYPE_CHECKING:
     from billing_console.services.approvals import ApprovalView
     from billing_console.services.ledger import Ledger
+    from billing_console.services.outlook import PoolOutlook, Suggestion
     from billing_console.services.pools import PoolView
     from billing_console.services.recharges import RechargeView
 
@@ -52,6 +55,18 @@ COLUMNS: tuple[Column[PoolView], ...] = (
     Column(N_("Left"), lambda pool: _percent(pool), right=True),
     Column(N_("Last recharge"), lambda pool: pool.last_recharge_at),
     Column(N_("Last check"), lambda pool: pool.last_check_at),
+)
+
+
+def _of_pool(column: Column[PoolView]) -> Column[PoolOutlook]:
+    return Column(column.title, lambda outlook: column.value(outlook.pool), column.right)
+
+
+OUTLOOK_COLUMNS: tuple[Column[PoolOutlook], ...] = (
+    *map(_of_pool, COLUMNS[:6]),
+    Column(N_("Burn per day"), lambda outlook: outlook.burn_per_day, right=True),
+    Column(N_("Empty at"), lambda outlook: outlook.empty.at),
+    *map(_of_pool, COLUMNS[6:]),
 )
 
 RECHARGE_COLUMNS: tuple[Column[RechargeView], ...] = (
@@ -90,26 +105,41 @@ def list_all(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List the pools."""
-    from billing_console.services.pools import list_pools
+    from billing_console.services.outlook import list_outlooks
 
     with opened(context) as ledger:
-        write_list(list_pools(ledger, with_no_pool=everything), wire.POOL, COLUMNS, form, ledger)
+        write_list(list_outlooks(ledger, with_no_pool=everything), wire.OUTLOOK, OUTLOOK_COLUMNS, form, ledger)
 
 
 @app.command("show", help=N_("Show one pool."))
-def show(context: typer.Context, provider: ProviderArgument, form: OneFormatOption = OneFormat.TEXT) -> None:
+def show(
+    context: typer.Context,
+    provider: ProviderArgument,
+    days: Annotated[
+        int, typer.Option("--days", metavar="N", help=N_("Say what to recharge for so many days from now."))
+    ] = 30,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
     """Show one pool."""
-    from billing_console.services.pools import get_pool
+    from billing_console.services.outlook import get_outlook, suggest
 
     with opened(context) as ledger:
-        pool = get_pool(ledger, provider)
-        write_one(wire.record(wire.POOL, pool), _facts(pool), form, ledger)
+        outlook = get_outlook(ledger, provider)
+        (wanted,) = suggest(ledger, provider, days)
+        data = {"forDays": days, "rechargeExpected": wanted.expected, "rechargeAtMost": wanted.at_most}
+        write_one(wire.record(wire.OUTLOOK, outlook) | data, _facts(outlook, wanted, ledger), form, ledger)
 
 
-def _facts(pool: PoolView) -> Iterable[tuple[str, object]]:
+def _facts(outlook: PoolOutlook, wanted: Suggestion, ledger: Ledger) -> Iterable[tuple[str, object]]:
+    pool, empty = outlook.pool, outlook.empty
     yield _("Name"), pool.provider_name
-    yield from ((_(column.title), column.value(pool)) for column in COLUMNS)
-    yield _("Low below"), f"{pool.low_threshold:.2f}%"
+    yield from ((_(column.title), column.value(outlook)) for column in OUTLOOK_COLUMNS)
+    yield _("At the earliest"), empty.earliest
+    yield _("At the latest"), empty.latest
+    yield _("Days of history"), outlook.history_days
+    yield _("Recharge for %(days)d days") % {"days": wanted.days}, wanted.expected
+    yield _("At most for %(days)d days") % {"days": wanted.days}, wanted.at_most
+    yield _("Low below"), low_below(pool, ledger.symbol)
     yield _("Models suspended"), pool.suspended_at
 
 
@@ -134,24 +164,40 @@ def add(
         write_result(wire.record(wire.POOL, pool), words, form)
 
 
-@app.command("threshold", help=N_("Set below which percentage a pool is low; it is checked at once."))
+@app.command("threshold", help=N_("Set below what a pool is low; one that is crossed is enough. Checked at once."))
 def threshold(
     context: typer.Context,
     provider: ProviderArgument,
     percent: Annotated[
-        str, typer.Argument(metavar="PERCENT", help=N_("From 0 to 100; “default” for what the settings say."))
-    ],
+        str | None,
+        typer.Option("--percent", metavar="P", help=N_("From 0 to 100; “default” for what the settings say.")),
+    ] = None,
+    amount: Annotated[
+        str | None, typer.Option("--amount", metavar="A", help=N_("Yuan that must be left; “off” for none."))
+    ] = None,
+    days: Annotated[
+        str | None, typer.Option("--days", metavar="D", help=N_("Days that it must last; “off” for none."))
+    ] = None,
     form: OneFormatOption = OneFormat.TEXT,
 ) -> None:
-    """Set a pool's threshold."""
-    from billing_console.services.pools import set_threshold
+    """Set a pool's thresholds; those that are not named stay as they are."""
+    from billing_console.services.pools import set_thresholds
+    from billing_console.services.thresholds import NewThresholds
 
-    wanted = None if percent == "default" else parse_decimal(percent.removesuffix("%"))
+    wanted: NewThresholds = {}
+    if percent is not None:
+        wanted["percent"] = None if percent == "default" else parse_decimal(percent.removesuffix("%"))
+    if amount is not None:
+        wanted["amount"] = None if amount == "off" else parse_amount(amount, places=2)
+    if days is not None:
+        wanted["days"] = None if days == "off" else parse_count(days)
+    if not wanted:
+        raise InvalidInput(_("Name at least one of --percent, --amount and --days."), field="percent")
     with opened(context) as ledger:
-        pool = set_threshold(ledger, provider, wanted)
-        words = _("%(provider)s is low below %(percent)s %% now.") % {
+        pool = set_thresholds(ledger, provider, wanted)
+        words = _("%(provider)s is low below %(thresholds)s now.") % {
             "provider": pool.provider_id,
-            "percent": f"{pool.low_threshold:.2f}",
+            "thresholds": low_below(pool, ledger.symbol),
         }
         write_result(wire.record(wire.POOL, pool), words, form)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +25,11 @@ from billing_console.cli.output import (
     FormatOption,
     OneFormat,
     OneFormatOption,
+    write_json,
     write_list,
     write_result,
 )
+from billing_console.cli.progress import bar
 from billing_console.clock import iso, parse_instant
 from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _
@@ -34,6 +37,7 @@ from billing_console.money import parse_decimal, plain
 from db.values import PriceUnit, UsageType
 
 if TYPE_CHECKING:
+    from billing_console.services.price_cost import Rates
     from billing_console.services.prices import PriceView
 
 app = typer.Typer(help=N_("Prices: what usage costs."))
@@ -76,25 +80,30 @@ def list_all(
         write_list(rows, wire.PRICE, COLUMNS, form, ledger)
 
 
+TypeArgument = Annotated[UsageType, typer.Argument(metavar="TYPE", help=N_("The usage type."))]
+UnitOption = Annotated[
+    PriceUnit | None, typer.Option("--unit", help=N_("What one price buys; without it, the type's own unit."))
+]
+InputOption = Annotated[
+    str | None, typer.Option("--input", metavar="YUAN", help=N_("Price of the input, or of the quantity."))
+]
+OutputOption = Annotated[str | None, typer.Option("--output", metavar="YUAN", help=N_("Price of the output."))]
+CachedOption = Annotated[
+    str | None,
+    typer.Option("--cached-input", metavar="YUAN", help=N_("Price of cached input; without it, as other input.")),
+]
+
+
 @app.command("set", help=N_("Add a price; prices are never edited, so history stays as it was billed."))
 def set_one(
     context: typer.Context,
     provider: ProviderArgument,
     model: ModelArgument,
-    kind: Annotated[UsageType, typer.Argument(metavar="TYPE", help=N_("The usage type."))],
-    unit: Annotated[
-        PriceUnit | None, typer.Option("--unit", help=N_("What one price buys; without it, the type's own unit."))
-    ] = None,
-    input_price: Annotated[
-        str | None, typer.Option("--input", metavar="YUAN", help=N_("Price of the input, or of the quantity."))
-    ] = None,
-    output_price: Annotated[
-        str | None, typer.Option("--output", metavar="YUAN", help=N_("Price of the output."))
-    ] = None,
-    cached: Annotated[
-        str | None,
-        typer.Option("--cached-input", metavar="YUAN", help=N_("Price of cached input; without it, as other input.")),
-    ] = None,
+    kind: TypeArgument,
+    unit: UnitOption = None,
+    input_price: InputOption = None,
+    output_price: OutputOption = None,
+    cached: CachedOption = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="TIME", help=N_("Holds from then on; without it, from now."))
     ] = None,
@@ -103,16 +112,15 @@ def set_one(
     """Add a price."""
     from billing_console.services.prices import NewPrice, set_price
 
-    if input_price is None and output_price is None:
-        raise InvalidInput(_("A price needs --input, --output, or both."), field="inputPrice")
+    into, out = _amounts(input_price, output_price)
     with opened(context) as ledger:
         new = NewPrice(
             provider_id=provider,
             model_id=model,
             usage_type=kind,
             unit=unit,
-            input_price=parse_decimal(input_price or "0"),
-            output_price=parse_decimal(output_price or "0"),
+            input_price=into,
+            output_price=out,
             cached_input_price=None if cached is None else parse_decimal(cached),
             effective_from=None if start is None else parse_instant(start, ledger.timezone),
         )
@@ -126,6 +134,50 @@ def set_one(
             "id": price.id,
         }
         write_result(wire.record(wire.PRICE, price), words, form)
+
+
+def _amounts(input_price: str | None, output_price: str | None) -> tuple[Decimal, Decimal]:
+    """Read the two prices, of which one may be left out."""
+    if input_price is None and output_price is None:
+        raise InvalidInput(_("A price needs --input, --output, or both."), field="inputPrice")
+    return parse_decimal(input_price or "0"), parse_decimal(output_price or "0")
+
+
+@app.command("what-if", help=N_("Compare the last 30 days under another price, or another model's; changes nothing."))
+def what_if(
+    context: typer.Context,
+    provider: ProviderArgument,
+    model: ModelArgument,
+    kind: TypeArgument,
+    like: Annotated[
+        str | None, typer.Option("--like", metavar="PROVIDER/MODEL", help=N_("The prices of this model instead."))
+    ] = None,
+    unit: UnitOption = None,
+    input_price: InputOption = None,
+    output_price: OutputOption = None,
+    cached: CachedOption = None,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Compare prices on real usage."""
+    from billing_console.cli.what_if import draw_what_if, what_if_record
+    from billing_console.services import price_what_if
+
+    typed = [text for text in (input_price, output_price, cached, unit) if text is not None]
+    if (like is None) != bool(typed):
+        raise InvalidInput(_("Give the prices, or --like a model, not both."), field="inputPrice")
+    with opened(context) as ledger, bar(_("Adding up 30 days")) as progress:
+        if like is None:
+            into, out = _amounts(input_price, output_price)
+            cached_price = None if cached is None else parse_decimal(cached)
+            other: Rates = price_what_if.typed_price(kind, unit, into, out, cached_price)
+        else:
+            other = price_what_if.price_like(ledger, like, kind)
+        found = price_what_if.what_if(ledger, provider, model, kind, other, progress)
+    if form is OneFormat.JSON:
+        names = {"providerId": provider, "modelId": model, "usageType": kind, "like": like}
+        write_json({**names, **what_if_record(found), "method": price_what_if.METHOD})
+    else:
+        draw_what_if(found, kind, ledger)
 
 
 @app.command("import", help=N_("Add the prices of a CSV, JSON or JSONL file, all or none."))

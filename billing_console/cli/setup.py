@@ -120,6 +120,9 @@ def open_console(root: Root) -> int:
         read_only=root.read_only,
         refresh_seconds=settings.refresh_seconds,
         check_interval=timedelta(minutes=settings.check_interval_minutes),
+        theme=settings.theme,
+        ascii=settings.ascii,
+        keys=settings.keys,
     )
     return run_console(options)
 

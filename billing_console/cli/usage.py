@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from billing_console import wire
-from billing_console.atomic import replacing
+from billing_console import negation, wire
 from billing_console.cli.context import opened
 from billing_console.cli.options import (
     FromOption,
     LimitOption,
     ModelOption,
     ProviderOption,
-    StatusOption,
     ToOption,
-    TypeOption,
-    UserOption,
     instants,
 )
 from billing_console.cli.output import (
@@ -29,20 +25,26 @@ from billing_console.cli.output import (
     FormatOption,
     OneFormat,
     OneFormatOption,
-    lines,
     say,
     write,
     write_list,
     write_one,
     write_result,
 )
+from billing_console.errors import InvalidInput
+from billing_console.exporting import ExportFormat, export, format_of, write_text
 from billing_console.i18n import N_, _, ngettext
 from billing_console.money import shown_exact
+from db.values import CallStatus, UsageType
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from billing_console.services.ledger import Ledger
-    from billing_console.services.prices import CostLine
+    from billing_console.services.price_cost import CostLine
     from billing_console.services.usage import UsageDetails, UsageFilter, UsageRow
+
+Vocabulary = TypeVar("Vocabulary", CallStatus, UsageType)
 
 app = typer.Typer(help=N_("Usage records: every AI call."))
 
@@ -71,21 +73,29 @@ COST_KINDS = {
 """The parts a cost is made of, for people."""
 
 
-class ExportFormat(StrEnum):
-    """How an export is written."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
+ProviderWish = Annotated[
+    str | None, typer.Option("--provider", metavar="[!]ID", help=N_("Only this provider; with ! all others."))
+]
+ModelWish = Annotated[
+    str | None, typer.Option("--model", metavar="[!]ID", help=N_("Only this model; with ! all others."))
+]
+UserWish = Annotated[str | None, typer.Option("--user", metavar="[!]ID", help=N_("Only this user; with ! all others."))]
+TypeWish = Annotated[
+    str | None, typer.Option("--type", metavar="[!]TYPE", help=N_("Only this usage type; with ! all others."))
+]
+StatusWish = Annotated[
+    str | None, typer.Option("--status", metavar="[!]STATUS", help=N_("Only calls that ended so; with ! the others."))
+]
 
 
 @app.command("list", help=N_("List usage records, newest first."))
 def list_usage(
     context: typer.Context,
-    user: UserOption = None,
-    provider: ProviderOption = None,
-    model: ModelOption = None,
-    kind: TypeOption = None,
-    status: StatusOption = None,
+    user: UserWish = None,
+    provider: ProviderWish = None,
+    model: ModelWish = None,
+    kind: TypeWish = None,
+    status: StatusWish = None,
     start: FromOption = None,
     end: ToOption = None,
     limit: LimitOption = 200,
@@ -95,14 +105,56 @@ def list_usage(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """List one page, and say on stderr how to get the next."""
-    from billing_console.services.usage import UsageFilter, usage_page
+    from billing_console.services.usage import usage_page
 
+    chosen = _filter(user, provider, model, kind, status)
     with opened(context) as ledger:
-        chosen = UsageFilter(user, provider, model, kind, status, *instants(start, end, ledger.timezone))
+        chosen = _between(chosen, start, end, ledger.timezone)
         page = usage_page(ledger, chosen, limit=limit, after=after)
         write_list(page.rows, wire.USAGE, COLUMNS, form, ledger)
     if page.next is not None:
         say(_("There are more; go on with: --after %(cursor)s") % {"cursor": page.next})
+
+
+def _filter(
+    user: str | None,
+    provider: str | None,
+    model: str | None,
+    kind: str | None,
+    status: str | None,
+) -> UsageFilter:
+    """Read the options of a filter, of any time; raise InvalidInput for a type or status that there is not."""
+    from billing_console.services.usage import UsageFilter
+
+    texts = {"user_id": user, "provider_id": provider, "model_id": model, "usage_type": kind, "status": status}
+    read = {name: negation.read(text or "") for name, text in texts.items()}
+    values = {name: value for name, (value, _negated) in read.items()}
+    ended = _one_of(CallStatus, values["status"], "--status")
+    if ended is not None and read["status"][1]:
+        ended = CallStatus.SUCCESS if ended is CallStatus.FAILED else CallStatus.FAILED
+    return UsageFilter(
+        values["user_id"],
+        values["provider_id"],
+        values["model_id"],
+        _one_of(UsageType, values["usage_type"], "--type"),
+        ended,
+        negated=frozenset(name for name, (_value, negated) in read.items() if negated and name != "status"),
+    )
+
+
+def _one_of(kind: type[Vocabulary], value: str | None, option: str) -> Vocabulary | None:
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        said = {"name": option, "choices": ", ".join(kind)}
+        raise InvalidInput(_("%(name)s takes one of: %(choices)s.") % said) from None
+
+
+def _between(chosen: UsageFilter, start: str | None, end: str | None, zone: ZoneInfo) -> UsageFilter:
+    first, last = instants(start, end, zone)
+    return replace(chosen, start=first, end=last)
 
 
 @app.command("show", help=N_("Show one usage record whole: why it failed, and how its cost comes about."))
@@ -156,49 +208,37 @@ def _cost_line(line: CostLine, symbol: str) -> str:
 def export_usage(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help=N_("Where to write; - is standard output."))],
-    user: UserOption = None,
-    provider: ProviderOption = None,
-    model: ModelOption = None,
-    kind: TypeOption = None,
-    status: StatusOption = None,
+    user: UserWish = None,
+    provider: ProviderWish = None,
+    model: ModelWish = None,
+    kind: TypeWish = None,
+    status: StatusWish = None,
     start: FromOption = None,
     end: ToOption = None,
     form: Annotated[
         ExportFormat | None,
         typer.Option("--format", help=N_("How to write it; without this, by the file's suffix, else csv.")),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help=N_("Overwrite a file that is there."))] = False,
 ) -> None:
     """Stream all pages of the filter; the file appears when it is whole."""
-    from billing_console.services.usage import UsageFilter
-
-    if form is None:
-        form = ExportFormat.JSONL if file.suffix in (".jsonl", ".ndjson") else ExportFormat.CSV
+    form, chosen = form or format_of(file) or ExportFormat.CSV, _filter(user, provider, model, kind, status)
     with opened(context) as ledger:
-        chosen = UsageFilter(user, provider, model, kind, status, *instants(start, end, ledger.timezone))
-        if str(file) == "-":
-            written = _export(ledger, chosen, Format(form), write)
-        else:
-            with replacing(file, mode=0o600) as out:
-                written = _export(ledger, chosen, Format(form), out.write)
+        rows = _every_record(ledger, _between(chosen, start, end, ledger.timezone))
+        to_stdout = str(file) == "-"
+        written = write_text(form, rows, write) if to_stdout else export(file, form, rows, overwrite=force)
     say(ngettext("%(count)d record written.", "%(count)d records written.", written) % {"count": written})
 
 
-def _export(ledger: Ledger, chosen: UsageFilter, form: Format, out: Callable[[str], object]) -> int:
-    """Write every record and return how many; a CSV heading is none."""
-    written = -1 if form is Format.CSV else 0
-    for line in lines(_every_record(ledger, chosen), wire.USAGE, form):
-        out(line)
-        written += 1
-    return written
-
-
-def _every_record(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageRow]:
+def _every_record(ledger: Ledger, chosen: UsageFilter) -> Iterator[Sequence[object]]:
+    """Yield the names of the fields, then the values of every record."""
     from billing_console.services.usage import usage_page
 
+    yield tuple(wire.USAGE)
     after = None
     while True:
         page = usage_page(ledger, chosen, limit=EXPORT_PAGE, after=after, oldest_first=True)
-        yield from page.rows
+        yield from (tuple(wire.record(wire.USAGE, row).values()) for row in page.rows)
         after = page.next
         if after is None:
             return

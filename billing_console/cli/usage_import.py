@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,6 @@ from billing_console import wire
 from billing_console.cli.context import opened
 from billing_console.cli.options import CurrencyOption, RateOption
 from billing_console.cli.output import OneFormat, say, write_result
-from billing_console.cli.usage import ExportFormat
 from billing_console.clock import zone
 from billing_console.errors import ExitCode, Unavailable
 from billing_console.i18n import N_, _, ngettext
@@ -25,13 +25,20 @@ if TYPE_CHECKING:
     from billing_console.services.usage_import import Imported, Progress
 
 
+class FileFormat(StrEnum):
+    """How a file of usage is written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
 def import_usage(
     context: typer.Context,
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help=N_("CSV or JSONL files, also gzip; - is standard input."))
     ],
     form: Annotated[
-        ExportFormat | None,
+        FileFormat | None,
         typer.Option("--format", help=N_("How they are written; without this, by each file's suffix, else csv.")),
     ] = None,
     maps: Annotated[

@@ -21,8 +21,9 @@ from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.metering import NewUsage, record_usage
 from billing_console.services.models import set_model_enabled
 from billing_console.services.operators import add_operator
+from billing_console.services.price_cost import cost_of
 from billing_console.services.price_import import import_prices
-from billing_console.services.prices import PriceView, cost_of, list_prices
+from billing_console.services.prices import PriceView, list_prices
 from billing_console.services.setup import DEFAULT_CURRENCY, DEFAULT_TIMEZONE, init
 from db.values import CallStatus, Role
 

@@ -17,8 +17,9 @@ from billing_console.services.check import check_pools
 from billing_console.services.identity import SYSTEM
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage
-from billing_console.services.pools import open_pool, status_of
+from billing_console.services.pools import open_pool, set_thresholds
 from billing_console.services.recharges import RechargeView, recharge, reverse_recharge
+from billing_console.services.thresholds import Thresholds, status_of
 from db.values import BalanceStatus
 
 CHECKED_EVERY = timedelta(minutes=5)
@@ -34,8 +35,8 @@ DRY_FOR = timedelta(hours=19)
 class Fund:
     """A pool: how often it is recharged, and the percentage left at the end.
 
-    `low_threshold` in percent, None for the setting. `dry` says which recharge lasts too short, so that the pool runs
-    dry; `twice` which one was entered twice and taken back. Recharges are counted from 0.
+    `low_threshold` in percent, None for the setting; `low_days` is off with None. `dry` says which recharge lasts too
+    short, so that the pool runs dry; `twice` which one was entered twice and taken back. Recharges are counted from 0.
     """
 
     provider_id: str
@@ -43,12 +44,13 @@ class Fund:
     recharges: int
     left: Decimal
     low_threshold: Decimal | None = None
+    low_days: int | None = None
     dry: int | None = None
     twice: int | None = None
 
 
 FUNDS = (
-    Fund("openai", "OpenAI", 5, Decimal(38)),
+    Fund("openai", "OpenAI", 5, Decimal(38), low_days=7),
     Fund("anthropic", "Anthropic", 6, Decimal(6)),
     Fund("moonshotai", "Moonshot AI", 4, Decimal(0), dry=3),
     Fund("deepseek", "DeepSeek", 3, Decimal(19), low_threshold=Decimal(25)),
@@ -118,18 +120,18 @@ def _alarms(
     span: Window, calls: Iterable[CostedCall], payments: Sequence[_Payment], threshold: Decimal
 ) -> Iterator[datetime]:
     """Yield when a check finds the pool worse than before; calls that meet an empty pool fail on the way."""
-    waiting = list(payments)
+    waiting, low = list(payments), Thresholds(threshold)
     total = used = Decimal(0)
     known = BalanceStatus.SUFFICIENT
     for call, cost in calls:
         while waiting and waiting[0].at <= call.created_at:
             total += waiting.pop(0).amount
-            known = status_of(total - used, total, threshold)
+            known = status_of(total - used, total, low)
         if total - used <= 0:
             fail(call, _REFUSED)
             continue
         used += cost
-        status = status_of(total - used, total, threshold)
+        status = status_of(total - used, total, low)
         if status is not known:
             known = status
             at = _next_check(span, call.created_at)
@@ -165,6 +167,9 @@ def _payment_steps(span: Window, fund: Fund, payments: Sequence[_Payment], rng: 
             note=note,
         )
         yield Step(payment.at, operator, pay)
+        if number == 0 and fund.low_days is not None:
+            set_days = partial(set_thresholds, provider_id=fund.provider_id, wanted={"days": fund.low_days})
+            yield Step(payment.at + timedelta(minutes=2), "zhang.min", set_days)
         if number == fund.twice:
             yield from _paid_twice(payment, reference, pay, f"demo-{fund.provider_id}-twice")
 

@@ -20,6 +20,7 @@ class Action(StrEnum):
     POOL_OPEN = "pools.add"
     POOL_THRESHOLD = "pools.threshold"
     POOL_CHECK = "pools.check"
+    ALERT_ACKNOWLEDGE = "alerts.acknowledge"
     RECHARGE = "pools.recharge"
     REVERSE = "pools.reverse"
     GRANT = "quotas.grant"
@@ -36,6 +37,7 @@ class Action(StrEnum):
     OPERATOR_ADD = "operators.add"
     OPERATOR_REMOVE = "operators.remove"
     LIMIT = "limits.set"
+    BUDGET = "budgets.set"
     APPROVE = "approvals.approve"
     REJECT = "approvals.reject"
     ANCHOR = "audit.anchor"
@@ -45,6 +47,7 @@ OPERATORS_MAY = frozenset(
     {
         Action.POOL_OPEN,
         Action.POOL_CHECK,
+        Action.ALERT_ACKNOWLEDGE,
         Action.RECHARGE,
         Action.GRANT,
         Action.REVOKE,

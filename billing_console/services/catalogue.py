@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -87,9 +88,13 @@ def model_ids(ledger: Ledger, provider_id: str | None = None) -> tuple[str, ...]
 
 def user_ids(ledger: Ledger, prefix: str = "", limit: int = 20) -> tuple[str, ...]:
     """List known users whose id starts with `prefix`, in order of id."""
+    user_id = col(UserQuota.user_id)
     query = select(UserQuota.user_id).order_by(UserQuota.user_id).limit(limit)
     if prefix:
-        query = query.where(col(UserQuota.user_id).startswith(prefix, autoescape=True))
+        query = query.where(user_id.startswith(prefix, autoescape=True))
+    if prefix and ledger.database.is_sqlite:
+        # Its LIKE looks at every user; its order is that of the bytes, so a range finds the same ones.
+        query = query.where(user_id >= prefix, user_id < prefix + chr(sys.maxunicode))
     with reading(ledger.database) as session:
         return tuple(session.exec(query))
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from billing_console.services.actions import Action
-from billing_console.services.alerts import AlertView, open_alert
+from billing_console.services.alerts import AlertView, open_alert, withdraw_acknowledgement
 from billing_console.services.alerts import view_of as alert_view
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import require_provider
@@ -95,7 +95,7 @@ def _check_locked(
         if timedelta(0) <= age < if_older_than:
             return None
     was_suspended = pool.suspended_at is not None
-    checked = apply_check(session, ledger, pool)
+    checked = apply_check(session, ledger, pool, trail)
     if checked.change:
         trail.note(
             {"suspended": was_suspended},
@@ -109,10 +109,11 @@ def _check_locked(
     return checked
 
 
-def apply_check(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolCheck:
+def apply_check(session: Session, ledger: Ledger, pool: ResourcePool, trail: Trail) -> PoolCheck:
     """Bring the alert and the suspension of a locked pool in line with its balance, inside the caller's transaction.
 
-    Models that a person disabled are never touched: their suspension is a fact of the pool.
+    Models that a person disabled are never touched: their suspension is a fact of the pool. The trail is told of an
+    acknowledgement that ends; to note the rest is the caller's.
     """
     now = ledger.clock()
     seen = _look(session, ledger, pool)
@@ -131,11 +132,13 @@ def apply_check(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolChe
             session.add(alert)
         elif any(getattr(alert, name) != value for name, value in found.items()):
             alert.sqlmodel_update(found | {"updated_at": seen_at})
+        if seen.change == "escalated":
+            withdraw_acknowledgement(alert, trail)
     pool.suspended_at = (pool.suspended_at or now) if status is BalanceStatus.DEPLETED else None
     pool.last_check_at = now
     session.flush()
     name = seen.pool.provider_name
-    view = pool_view(ledger, pool, name, unsettled(session, pool.provider_id))
+    view = pool_view(session, ledger, pool, name, unsettled(session, pool.provider_id))
     return PoolCheck(pool=view, alert=None if alert is None else alert_view(alert, name), change=seen.change)
 
 
@@ -151,7 +154,7 @@ def _described(wanted: tuple[AlertType, AlertLevel], pool: PoolView) -> dict[str
 def _look(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolCheck:
     """Say how a pool stands and what a check would change."""
     name = session.exec(select(Provider.name).where(Provider.provider_id == pool.provider_id)).one()
-    view = pool_view(ledger, pool, name, unsettled(session, pool.provider_id))
+    view = pool_view(session, ledger, pool, name, unsettled(session, pool.provider_id))
     alert = open_alert(session, pool.provider_id)
     wanted = ALERT_FOR.get(view.status) if view.status else None
     if wanted is None:

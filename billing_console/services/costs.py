@@ -8,21 +8,28 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Date, Select, case, cast, func, literal_column, select
+from sqlmodel import Session
 
 from billing_console.clock import day_of
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
+from billing_console.money import EXACT, to_nano
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from db.schema import DailyCostStat, Provider
-from db.statements import table_of
+from db.statements import is_sqlite, table_of
 from db.values import UsageType
 
 STATS = table_of(DailyCostStat).c
 
-GROUPS = {"day": "stat_date", "provider": "provider_id", "model": "model_id", "type": "usage_type"}
-"""What cost statistics can be grouped by, and the column behind each."""
+PERIODS = ("day", "week", "month")
+"""The periods that costs can be grouped by, one at a time; a week begins on Monday (ISO 8601)."""
+
+GROUPS = (*PERIODS, "provider", "model", "type")
+"""What cost statistics can be grouped by."""
+
+MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,10 @@ class CostFilter:
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """One group; costs in yuan. What is grouped away is None, and so is a sum of usage in different units."""
+    """One group; costs in yuan. What is grouped away is None, and so is a sum of usage in different units.
+
+    `stat_date` is the first day of the row's day, week or month. `token_usage` and `token_cost` are of text alone.
+    """
 
     stat_date: date | None
     provider_id: str | None
@@ -49,15 +59,43 @@ class CostRow:
     total_cost: Decimal
     call_count: int
     failed_count: int
+    token_usage: Decimal
+    token_cost: Decimal
+
+    @property
+    def cost_per_call(self) -> Decimal | None:
+        """Return the average cost of a call in yuan, failed ones included; None without calls."""
+        return _unit_cost(self.total_cost, Decimal(self.call_count))
+
+    @property
+    def cost_per_million_tokens(self) -> Decimal | None:
+        """Return what a million tokens of text cost on average in yuan; None without tokens."""
+        return _unit_cost(self.token_cost, self.token_usage / MILLION)
 
 
 @dataclass(frozen=True, slots=True)
 class CostTotals:
-    """Totals of a filter; cost in yuan."""
+    """Totals of a filter; cost in yuan. `token_usage` and `token_cost` are of text alone."""
 
     total_cost: Decimal
     call_count: int
     failed_count: int
+    token_usage: Decimal
+    token_cost: Decimal
+
+    @property
+    def cost_per_call(self) -> Decimal | None:
+        """Return the average cost of a call in yuan, failed ones included; None without calls."""
+        return _unit_cost(self.total_cost, Decimal(self.call_count))
+
+    @property
+    def cost_per_million_tokens(self) -> Decimal | None:
+        """Return what a million tokens of text cost on average in yuan; None without tokens."""
+        return _unit_cost(self.token_cost, self.token_usage / MILLION)
+
+
+def _unit_cost(cost: Decimal, units: Decimal) -> Decimal | None:
+    return to_nano(EXACT.divide(cost, units)) if units else None
 
 
 def last_days(ledger: Ledger, days: int = 30) -> CostFilter:
@@ -72,34 +110,82 @@ def cost_rows(
     group_by: Sequence[str] = ("day", "provider", "model", "type"),
     limit: int | None = None,
 ) -> tuple[CostRow, ...]:
-    """Group the statistics; the newest day first, then the dearest. Raises InvalidInput for an unknown group."""
-    unknown = [name for name in group_by if name not in GROUPS]
+    """Group the statistics; the newest period first, then the dearest.
+
+    Raises InvalidInput for an unknown group, and for more than one period.
+    """
+    groups = groups_of(group_by)
+    cost = func.sum(STATS.total_cost)
+    text = STATS.usage_type == UsageType.TEXT_GENERATION.value
+    with reading(ledger.database) as session:
+        columns = [_group(session, name) for name in groups]
+        query: Select[Any] = select(
+            *columns,
+            func.sum(STATS.total_usage).label("total_usage"),
+            cost.label("total_cost"),
+            func.sum(STATS.call_count).label("call_count"),
+            func.sum(STATS.failed_count).label("failed_count"),
+            func.count(STATS.usage_type.distinct()).label("types"),
+            func.sum(case((text, STATS.total_usage))).label("token_usage"),
+            func.sum(case((text, STATS.total_cost))).label("token_cost"),
+        )
+        query = within(query, chosen).group_by(*columns)
+        newest = [columns[0].desc()] if period_of(groups) else []
+        query = query.having(func.count() > 0).order_by(*newest, cost.desc(), *columns)
+        if limit is not None:
+            query = query.limit(limit)
+        providers = table_of(Provider).c
+        names = {one: name for one, name in session.connection().execute(select(providers.provider_id, providers.name))}
+        return tuple(_view(row._mapping, names) for row in session.connection().execute(query))
+
+
+def groups_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return what to group by, each once and in order; raise InvalidInput for what cannot be."""
+    unknown = [name for name in names if name not in GROUPS]
     if unknown:
         raise InvalidInput(
             _("Cannot group by “%(name)s”.") % {"name": unknown[0]},
             _("Use any of: %(names)s.") % {"names": ", ".join(GROUPS)},
             field="groupBy",
         )
-    columns = [STATS[GROUPS[name]] for name in GROUPS if name in group_by]
-    cost = func.sum(STATS.total_cost)
-    query: Select[Any] = select(
-        *columns,
-        func.sum(STATS.total_usage).label("total_usage"),
-        cost.label("total_cost"),
-        func.sum(STATS.call_count).label("call_count"),
-        func.sum(STATS.failed_count).label("failed_count"),
-        func.count(STATS.usage_type.distinct()).label("types"),
-        func.max(STATS.usage_type).label("one_type"),
-    )
-    query = _within(query, chosen).group_by(*columns)
-    newest = [STATS.stat_date.desc()] if "day" in group_by else []
-    query = query.having(func.count() > 0).order_by(*newest, cost.desc(), *columns)
-    if limit is not None:
-        query = query.limit(limit)
-    with reading(ledger.database) as session:
-        providers = table_of(Provider).c
-        names = {one: name for one, name in session.connection().execute(select(providers.provider_id, providers.name))}
-        return tuple(_view(row._mapping, names) for row in session.connection().execute(query))
+    groups = tuple(name for name in GROUPS if name in names)
+    if len(set(groups) & set(PERIODS)) > 1:
+        raise InvalidInput(
+            _("Cannot group by more than one period."),
+            _("Use one of: %(names)s.") % {"names": ", ".join(PERIODS)},
+            field="groupBy",
+        )
+    return groups
+
+
+def period_of(groups: Sequence[str]) -> str | None:
+    """Return the period among what rows are grouped by."""
+    return next((name for name in groups if name in PERIODS), None)
+
+
+def start_of_period(day: date, period: str) -> date:
+    """Return the first day of the day, week or month that a day is in."""
+    if period == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if period == "month" else day
+
+
+def end_of_period(day: date, period: str) -> date:
+    """Return the last day of the day, week or month that a day is in."""
+    longest = {"day": 1, "week": 7, "month": 31}[period]
+    return start_of_period(start_of_period(day, period) + timedelta(days=longest), period) - timedelta(days=1)
+
+
+def _group(session: Session, name: str) -> Any:
+    """Return the column to group by; what it is made with is spelled out, or GROUP BY would not know it again."""
+    if name not in PERIODS:
+        return STATS["usage_type" if name == "type" else f"{name}_id"]
+    if name == "day":
+        return STATS.stat_date
+    if not is_sqlite(session):
+        return cast(func.date_trunc(literal_column(f"'{name}'"), STATS.stat_date), Date).label("stat_date")
+    steps = ("'weekday 0'", "'-6 days'") if name == "week" else ("'start of month'",)
+    return func.date(STATS.stat_date, *map(literal_column, steps), type_=Date).label("stat_date")
 
 
 def _view(row: Any, names: dict[str, str]) -> CostRow:
@@ -114,6 +200,8 @@ def _view(row: Any, names: dict[str, str]) -> CostRow:
         total_cost=row["total_cost"],
         call_count=int(row["call_count"]),
         failed_count=int(row["failed_count"]),
+        token_usage=row["token_usage"] or Decimal(0),
+        token_cost=row["token_cost"] or Decimal(0),
     )
 
 
@@ -126,15 +214,20 @@ def usage_types_seen(ledger: Ledger) -> frozenset[tuple[str, str, UsageType]]:
 
 def cost_totals(ledger: Ledger, chosen: CostFilter) -> CostTotals:
     """Add up a filter."""
-    query = select(func.sum(STATS.total_cost), func.sum(STATS.call_count), func.sum(STATS.failed_count))
+    text = STATS.usage_type == UsageType.TEXT_GENERATION.value
+    sums = [func.sum(column) for column in (STATS.total_cost, STATS.call_count, STATS.failed_count)]
+    of_text = [func.sum(case((text, column))) for column in (STATS.total_usage, STATS.total_cost)]
     with reading(ledger.database) as session:
-        cost, calls, failures = session.connection().execute(_within(query, chosen)).one()
-    return CostTotals(cost or Decimal(0), int(calls or 0), int(failures or 0))
+        row = session.connection().execute(within(select(*sums, *of_text), chosen)).one()
+    cost, calls, failures, tokens, token_cost = row
+    return CostTotals(
+        cost or Decimal(0), int(calls or 0), int(failures or 0), tokens or Decimal(0), token_cost or Decimal(0)
+    )
 
 
 def daily_totals(ledger: Ledger, chosen: CostFilter) -> tuple[tuple[date, Decimal], ...]:
     """Return the cost of every day of the range in yuan, oldest first, days without usage included."""
-    query = _within(select(STATS.stat_date, func.sum(STATS.total_cost)), chosen).group_by(STATS.stat_date)
+    query = within(select(STATS.stat_date, func.sum(STATS.total_cost)), chosen).group_by(STATS.stat_date)
     with reading(ledger.database) as session:
         costs: dict[date, Decimal] = {day: cost for day, cost in session.connection().execute(query)}
     days = (chosen.end - chosen.start).days + 1
@@ -142,7 +235,8 @@ def daily_totals(ledger: Ledger, chosen: CostFilter) -> tuple[tuple[date, Decima
     return tuple((day, costs.get(day, Decimal(0))) for day in every)
 
 
-def _within(query: Select[Any], chosen: CostFilter) -> Select[Any]:
+def within(query: Select[Any], chosen: CostFilter) -> Select[Any]:
+    """Keep of a query on the daily statistics what a filter lets through."""
     query = query.where(STATS.stat_date >= chosen.start, STATS.stat_date <= chosen.end)
     wanted = {
         "provider_id": chosen.provider_id,

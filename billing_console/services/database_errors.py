@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 
 from sqlalchemy.exc import DBAPIError, NoResultFound, SQLAlchemyError
 
-from billing_console.errors import BillingError, Refused, Unavailable, Uncertain
+from billing_console.errors import BillingError, Refused, Replaced, Unavailable, Uncertain
 from billing_console.i18n import _
 from billing_console.text import clean
 from db.damage import DamagedBalance, DamagedFile
-from db.engine import Database
+from db.engine import Database, FileReplaced
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,29 @@ DAMAGE = (DamagedBalance, DamagedFile, ValueError, TypeError, LookupError, Arith
 """What reading raises where the database holds what no service has written: a time, a name or a number that is none."""
 
 
+def missing(database: Database) -> Unavailable:
+    """Return the error for a path with nothing at it."""
+    return Unavailable(
+        _("There is no database at %(name)s.") % {"name": database.label},
+        _("Run: billing-console init, or try the product with: billing-console demo"),
+    )
+
+
 def not_opened(database: Database) -> Unavailable:
     """Return the error for a path that is no file, or one that may not be opened."""
     return Unavailable(
         _("The database %(name)s cannot be opened.") % {"name": database.label}, _("Check its path and permissions.")
     )
+
+
+def _not_there(database: Database) -> Unavailable:
+    try:
+        os.stat(str(database.url.database))
+    except (FileNotFoundError, NotADirectoryError):
+        return missing(database)
+    except OSError:
+        pass
+    return not_opened(database)
 
 
 def uncertain(database: Database, key: str) -> Uncertain:
@@ -74,6 +93,11 @@ def lost_connection(error: BaseException) -> bool:
 
 def explain(error: Exception, database: Database) -> BillingError:
     """Turn a database error into one sentence for people and the next step; SQL and values never leave here."""
+    if isinstance(error, FileReplaced):
+        return Replaced(
+            _("Another file has taken the place of the database %(name)s.") % {"name": database.label},
+            _("Open it again."),
+        )
     if isinstance(error, DamagedBalance):
         return Unavailable(
             _("The balance of %(where)s in %(name)s is damaged: it contradicts its copy.")
@@ -124,7 +148,7 @@ def explain(error: Exception, database: Database) -> BillingError:
             _("Check the disk, its space, and the limit on the size of files."),
         )
     if "unable to open" in said:
-        return not_opened(database)
+        return _not_there(database)
     if "no such table" in said or "no such column" in said or _sqlstate(error) in ("42P01", "42703"):
         return Unavailable(
             _("The database %(name)s does not have the expected tables.") % name, _("Run: billing-console upgrade")

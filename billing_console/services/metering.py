@@ -21,7 +21,8 @@ from billing_console.services.changes import change
 from billing_console.services.counters import count, effect_of
 from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
-from billing_console.services.prices import PriceBook, bills, cost_of
+from billing_console.services.price_cost import bills, cost_of
+from billing_console.services.prices import PriceBook
 from billing_console.text import storable, storable_message
 from db.schema import UsageRecord
 from db.statements import insert, table_of

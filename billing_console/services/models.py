@@ -32,6 +32,11 @@ class ModelView:
     disabled_reason: str | None
     suspended_at: datetime | None
 
+    @property
+    def unavailable_since(self) -> datetime | None:
+        """Return since when it cannot be called, by whichever of the two came first; None for one that can."""
+        return min(filter(None, (self.disabled_at, self.suspended_at)), default=None)
+
 
 def list_models(ledger: Ledger, provider_id: str | None = None) -> tuple[ModelView, ...]:
     """List the models, of one provider or all, by provider name and model id."""
@@ -65,21 +70,56 @@ def set_model_enabled(ledger: Ledger, provider_id: str, model_id: str, enabled: 
         model = require_model(session, provider_id, model_id)
         session.refresh(model, with_for_update=True)
         before = state_of(model)
-        if enabled:
-            model.disabled_at = model.disabled_by = model.disabled_reason = None
-        elif model.disabled_at is None:
-            model.disabled_at = ledger.clock()
-            model.disabled_by = ledger.operator
-            model.disabled_reason = reason
+        if _switch(ledger, trail, model, enabled, reason):
+            trail.note(before or {}, (state_of(model) or {}) | {"reason": reason})
         session.flush()
-        after = state_of(model)
-        if before != after:
-            trail.note(before or {}, (after or {}) | {"reason": reason})
-            trail.state("models", f"{provider_id} {model_id}", after)
         return _found(session, model)
 
-    action = Action.MODEL_ENABLE if enabled else Action.MODEL_DISABLE
-    return change(ledger, action, f"{provider_id} {model_id}", work)
+    return change(ledger, _action(enabled), f"{provider_id} {model_id}", work)
+
+
+def set_provider_enabled(ledger: Ledger, provider_id: str, enabled: bool, *, reason: str) -> tuple[ModelView, ...]:
+    """Enable or disable every model of a provider, all or none, and return those that this changed.
+
+    What a person disabled before keeps who, when and why. One row of the audit log names every model changed and how it
+    stood before. Raises NotFound for an unknown provider.
+    """
+    reason = storable(reason, "reason", limit=1000)
+
+    def work(session: Session, trail: Trail) -> tuple[ModelView, ...]:
+        require_provider(session, provider_id)
+        # In one order, so that two who do this at once do not wait for each other for ever.
+        query = select(Model).where(Model.provider_id == provider_id).order_by(Model.model_id).with_for_update()
+        before: dict[str, object] = {}
+        changed = []
+        for model in session.exec(query.execution_options(populate_existing=True)):
+            stood = state_of(model)
+            if _switch(ledger, trail, model, enabled, reason):
+                before[model.model_id] = stood
+                changed.append(model)
+        session.flush()
+        if changed:
+            by = {} if enabled else {"disabledBy": ledger.operator}
+            trail.note({"models": before}, {"models": len(changed), **by, "reason": reason})
+        return tuple(_found(session, model) for model in changed)
+
+    return change(ledger, _action(enabled), provider_id, work)
+
+
+def _switch(ledger: Ledger, trail: Trail, model: Model, enabled: bool, reason: str) -> bool:
+    """Write a person's decision into a locked model; return whether it was another one, which the trail vouches for."""
+    if enabled == (model.disabled_at is None):
+        return False
+    if enabled:
+        model.disabled_at = model.disabled_by = model.disabled_reason = None
+    else:
+        model.disabled_at, model.disabled_by, model.disabled_reason = ledger.clock(), ledger.operator, reason
+    trail.state("models", f"{model.provider_id} {model.model_id}", state_of(model))
+    return True
+
+
+def _action(enabled: bool) -> Action:
+    return Action.MODEL_ENABLE if enabled else Action.MODEL_DISABLE
 
 
 def state_of(model: Model) -> dict[str, object] | None:

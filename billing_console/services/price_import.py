@@ -13,7 +13,8 @@ from billing_console.errors import BillingError, Conflict, InvalidInput
 from billing_console.i18n import _
 from billing_console.services.conversion import Conversion, conversion_from
 from billing_console.services.ledger import Ledger
-from billing_console.services.prices import UNITS, NewPrice, PricesAdded, PriceView, add_prices, list_prices
+from billing_console.services.price_cost import UNITS
+from billing_console.services.prices import NewPrice, PricesAdded, PriceView, add_prices, list_prices
 from billing_console.tabular import Form, Row, form_of, open_table
 from billing_console.text import one_line
 from db.values import PriceUnit, UsageType

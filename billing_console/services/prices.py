@@ -1,4 +1,4 @@
-"""Prices: what usage costs from an instant on, and how the cost of a call comes about."""
+"""Prices: what usage costs from an instant on."""
 
 from __future__ import annotations
 
@@ -13,37 +13,20 @@ from sqlalchemy import func, tuple_
 from sqlmodel import Session, col, select
 
 from billing_console.clock import iso
-from billing_console.errors import Conflict, InvalidInput
+from billing_console.errors import Conflict, NotFound
 from billing_console.i18n import _
-from billing_console.money import EXACT, LEDGER_LIMIT, NANO, plain, to_nano
+from billing_console.money import plain
 from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
-from billing_console.services.catalogue import register
+from billing_console.services.catalogue import register, require_model
 from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
+from billing_console.services.price_cost import check_price, unit_for
 from billing_console.services.session import reading
 from billing_console.text import clean, storable
 from db.schema import Price, Provider
 from db.statements import row_of
 from db.values import PriceUnit, UsageType
-
-UNITS: dict[UsageType, tuple[PriceUnit, ...]] = {
-    UsageType.TEXT_GENERATION: (PriceUnit.MILLION_TOKENS,),
-    UsageType.IMAGE_GENERATION: (PriceUnit.IMAGE, PriceUnit.MILLION_TOKENS),
-    UsageType.AUDIO_TTS: (PriceUnit.THOUSAND_CHARACTERS, PriceUnit.MILLION_TOKENS),
-    UsageType.AUDIO_STT: (PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.MILLION_TOKENS),
-    UsageType.VIDEO_GENERATION: (PriceUnit.SECOND, PriceUnit.MINUTE, PriceUnit.MILLION_TOKENS),
-}
-"""The units each usage type can be billed in, its own first (DESIGN.md, section 4)."""
-
-PER_UNIT = {
-    PriceUnit.MILLION_TOKENS: Decimal(1_000_000),
-    PriceUnit.IMAGE: Decimal(1),
-    PriceUnit.THOUSAND_CHARACTERS: Decimal(1000),
-    PriceUnit.SECOND: Decimal(1),
-    PriceUnit.MINUTE: Decimal(60),
-}
-"""How much of a record's own measure (tokens, images, characters, seconds) one price buys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +48,7 @@ class NewPrice:
         """Raise InvalidInput, naming the field, for a price that cannot be added."""
         storable(self.provider_id, "providerId")
         storable(self.model_id, "modelId")
-        units = UNITS[self.usage_type]
-        if self.unit is not None and self.unit not in units:
-            raise InvalidInput(
-                _("%(type)s is not billed per %(unit)s.") % {"type": self.usage_type, "unit": self.unit},
-                _("Use one of: %(units)s.") % {"units": ", ".join(units)},
-                field="unit",
-            )
+        unit_for(self.usage_type, self.unit)
         for name, amount in (
             ("inputPrice", self.input_price),
             ("outputPrice", self.output_price),
@@ -108,59 +85,6 @@ class PricesAdded:
 
     added: int
     unchanged: int
-
-
-@dataclass(frozen=True, slots=True)
-class CostLine:
-    """One line of the explanation of a cost: `count` of `kind` at `unit_price` yuan per unit makes `amount` yuan."""
-
-    kind: str
-    count: Decimal
-    unit: PriceUnit
-    unit_price: Decimal
-    amount: Decimal
-
-
-def cost_lines(
-    price: Price | PriceView, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
-) -> tuple[CostLine, ...]:
-    """Explain a cost line by line, unrounded.
-
-    Input tokens include the cached ones; cached tokens without a price of their own cost as much as the others. A unit
-    that is not tokens has one measure, the quantity, so its input and output price add up.
-    """
-    unit = PriceUnit(price.unit)
-    if unit is not PriceUnit.MILLION_TOKENS:
-        parts = [("quantity", quantity, price.input_price + price.output_price)]
-    else:
-        cached_price = price.input_price if price.cached_input_price is None else price.cached_input_price
-        parts = [
-            ("input", Decimal(input_tokens - cached_input_tokens), price.input_price),
-            ("cached_input", Decimal(cached_input_tokens), cached_price),
-            ("output", Decimal(output_tokens), price.output_price),
-        ]
-    return tuple(
-        CostLine(kind, count, unit, each, EXACT.divide(EXACT.multiply(count, each), PER_UNIT[unit]))
-        for kind, count, each in parts
-    )
-
-
-def cost_of(
-    price: Price | PriceView, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
-) -> Decimal:
-    """Return what a call costs in yuan, rounded once, half to even, to 1e-9."""
-    total = Decimal(0)
-    for line in cost_lines(price, input_tokens, cached_input_tokens, output_tokens, quantity):
-        total = EXACT.add(total, line.amount)
-    return to_nano(total)
-
-
-def bills(price: Price, input_tokens: int, output_tokens: int, quantity: Decimal) -> bool:
-    """Tell whether a price bills what a record measures; a call measured only otherwise would cost nothing, unseen."""
-    tokens = input_tokens > 0 or output_tokens > 0
-    if price.unit == PriceUnit.MILLION_TOKENS:
-        return tokens or quantity == 0
-    return quantity > 0 or not tokens
 
 
 class PriceBook:
@@ -267,7 +191,7 @@ def _checked(ledger: Ledger, new: NewPrice) -> Price:
         provider_id=storable(new.provider_id, "providerId"),
         model_id=storable(new.model_id, "modelId"),
         usage_type=new.usage_type,
-        unit=new.unit or UNITS[new.usage_type][0],
+        unit=unit_for(new.usage_type, new.unit),
         input_price=new.input_price,
         output_price=new.output_price,
         cached_input_price=new.cached_input_price,
@@ -277,14 +201,6 @@ def _checked(ledger: Ledger, new: NewPrice) -> Price:
         operator=ledger.operator,
         created_at=now,
     )
-
-
-def check_price(amount: Decimal, field: str) -> None:
-    """Refuse a unit price that is negative, finer than 1e-9 yuan or beyond the ledger's range."""
-    if not amount.is_finite() or amount < 0 or amount > LEDGER_LIMIT:
-        raise InvalidInput(_("%(field)s must be 0 or more.") % {"field": field}, field=field)
-    if amount != amount.quantize(NANO, context=EXACT):
-        raise InvalidInput(_("%(field)s has more than 9 decimals.") % {"field": field}, field=field)
 
 
 def list_prices(
@@ -318,6 +234,19 @@ def list_prices(
             if in_force or all_versions:
                 views.append(view_of(price, name, in_force))
     return tuple(views)
+
+
+def price_in_force(ledger: Ledger, provider_id: str, model_id: str, usage_type: UsageType) -> PriceView:
+    """Return the price of a model that holds now; raise NotFound for an unknown model and for one without a price."""
+    with reading(ledger.database) as session:
+        require_model(session, provider_id, model_id)
+    found = list_prices(ledger, provider_id, model_id, usage_type)
+    if not found:
+        raise NotFound(
+            _("%(model)s of %(provider)s has no price for %(type)s now.")
+            % {"model": clean(model_id), "provider": clean(provider_id), "type": usage_type}
+        )
+    return found[0]
 
 
 def price_by_id(session: Session, price_id: int, now: datetime) -> PriceView:

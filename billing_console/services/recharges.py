@@ -76,7 +76,7 @@ def preview_recharge(ledger: Ledger, provider_id: str, amount: Decimal) -> Balan
         pool = session.get_one(ResourcePool, provider_id)
         _require_room(pool, amount)
         limits.enforce(session, ledger, amount, provider_id=provider_id)
-        before = view_of(ledger, pool, name, unsettled(session, provider_id)).available_balance
+        before = view_of(session, ledger, pool, name, unsettled(session, provider_id)).available_balance
         return BalanceChange(
             before=before, after=before + amount, needs_approval=limits.needs_approval(session, amount)
         )
@@ -178,7 +178,7 @@ def preview_approved(session: Session, ledger: Ledger, wanted: Wanted, operator:
     name = require_provider(session, wanted.subject).name
     pool = session.get_one(ResourcePool, wanted.subject)
     _require_bookable(session, ledger, pool, wanted, operator)
-    before = view_of(ledger, pool, name, unsettled(session, wanted.subject)).available_balance
+    before = view_of(session, ledger, pool, name, unsettled(session, wanted.subject)).available_balance
     return BalanceChange(before=before, after=before + wanted.amount)
 
 
@@ -228,7 +228,7 @@ def _require_reversible(session: Session, original: Recharge) -> None:
 
 
 def _left_after(session: Session, ledger: Ledger, pool: ResourcePool, original: Recharge) -> Decimal:
-    view = view_of(ledger, pool, "", unsettled(session, pool.provider_id))
+    view = view_of(session, ledger, pool, "", unsettled(session, pool.provider_id))
     return view.available_balance - original.amount
 
 
@@ -260,12 +260,12 @@ def _book(
 ) -> RechargeView:
     """Write the entry, its effect on the pool and the check of the pool together."""
     now = ledger.clock()
-    before = view_of(ledger, pool, "", unsettled(session, pool.provider_id))
+    before = view_of(session, ledger, pool, "", unsettled(session, pool.provider_id))
     pool.total_balance += wanted.amount
     pool.opened_at = pool.opened_at or now
     if wanted.amount > 0:
         pool.last_recharge_at = now
-    checked = apply_check(session, ledger, pool)
+    checked = apply_check(session, ledger, pool, trail)
     booked = Recharge(
         provider_id=wanted.subject,
         amount=wanted.amount,

@@ -14,12 +14,15 @@ from sqlmodel import Session
 from billing_console.clock import day_of, start_of
 from billing_console.money import plain
 from billing_console.services.actions import Action
+from billing_console.services.alerts import acknowledgements
 from billing_console.services.audit import Trail
+from billing_console.services.burn import history_of
 from billing_console.services.changes import change
 from billing_console.services.check import ALERT_FOR, apply_check
 from billing_console.services.ledger import Ledger
-from billing_console.services.pools import lock_pool, status_of, unsettled
+from billing_console.services.pools import lasting, lock_pool, thresholds_of, unsettled
 from billing_console.services.session import reading
+from billing_console.services.thresholds import status_of
 from db.damage import CHECKED, require_sound
 from db.schema import (
     BalanceAlert,
@@ -50,6 +53,9 @@ Mend = Callable[[Session], None]
 Difference = tuple[Finding, Mend]
 
 
+Costs = dict[str, dict[date, Decimal]]
+"""What each provider cost on each business day, by the facts; filled while the statistics are compared."""
+
 PARTS = 4
 """Pools, quotas, statistics, alerts."""
 
@@ -71,8 +77,11 @@ def reconcile(ledger: Ledger, repair: bool = False, progress: Progress | None = 
 
     def work(session: Session, trail: Trail) -> tuple[Finding, ...]:
         differences = list(_differences(session, ledger, progress, repaired=True))
+        acknowledged = acknowledgements(session)
         for _finding, mend in differences:
             mend(session)
+        for alert in acknowledged.keys() - acknowledgements(session).keys():
+            trail.state("acknowledgements", alert, None)
         if differences:
             findings = [finding for finding, _mend in differences]
             trail.note(_noted(findings, "stored"), _noted(findings, "computed"))
@@ -99,11 +108,12 @@ def _differences(session: Session, ledger: Ledger, progress: Progress, *, repair
     days = _days(session, ledger)
     whole = len(days) + PARTS
     amounts = _pool_amounts(session)
+    costs: Costs = {}
     parts = (
         (0, _pools(session, amounts)),
         (1, _quotas(session, ledger)),
-        (2, _stats(session, ledger, days, lambda done: progress(2 + done, whole))),
-        (3 + len(days), _alerts(session, ledger, amounts)),
+        (2, _stats(session, ledger, days, costs, lambda done: progress(2 + done, whole))),
+        (3 + len(days), _alerts(session, ledger, amounts, costs)),
     )
     for done, part in parts:
         progress(done, whole)
@@ -188,7 +198,7 @@ _NOTHING = (Decimal(0), Decimal(0), 0, 0)
 
 
 def _stats(
-    session: Session, ledger: Ledger, days: list[date], counted: Callable[[int], None]
+    session: Session, ledger: Ledger, days: list[date], costs: Costs, counted: Callable[[int], None]
 ) -> Iterator[tuple[str, str, Any, Any, Mend]]:
     """Recompute the statistics a business day at a time: its bounds are instants, which every engine can compare."""
     stats = table_of(DailyCostStat)
@@ -200,6 +210,9 @@ def _stats(
     for number, day in enumerate(days, 1):
         computed.update(_stats_of(session, ledger, day))
         counted(number)
+    for (day, provider, _model, _kind), (_usage, cost, *_counts) in computed.items():
+        by_day = costs.setdefault(provider, {})
+        by_day[day] = by_day.get(day, Decimal(0)) + cost
     for key in sorted(stored.keys() | computed.keys()):
         right = computed.get(key, _NOTHING)
         yield "daily_cost_stats", " ".join(map(str, key)), stored.get(key, _NOTHING), right, _set_stat(key, right)
@@ -246,12 +259,13 @@ _GRAVER = {None: 0, AlertType.LOW_BALANCE.value: 1, AlertType.INSUFFICIENT_BALAN
 
 
 def _alerts(
-    session: Session, ledger: Ledger, amounts: tuple[dict[str, Decimal], dict[str, Decimal]]
+    session: Session, ledger: Ledger, amounts: tuple[dict[str, Decimal], dict[str, Decimal]], costs: Costs
 ) -> Iterator[tuple[str, str, Any, Any, Mend]]:
     """Compare each pool's open alert and suspension with the rule (DESIGN.md, section 5), and with each other.
 
     Usage since the last check may have made a balance worse than its alert, which the next check will say; only what
-    no usage can explain is wrong: an alert that is graver than the balance, or a suspension without its alert.
+    no usage can explain is wrong: an alert that is graver than the balance, or a suspension without its alert. The
+    days that a balance lasts are those of the last check: they change with the clock alone.
     """
     pools, alerts = table_of(ResourcePool), table_of(BalanceAlert)
     still_open = select(alerts).where(alerts.c.resolved_at.is_(None))
@@ -261,10 +275,10 @@ def _alerts(
     for row in session.connection().execute(select(pools).order_by(pools.c.provider_id)).all():
         alert = raised.get(row.provider_id)
         found = None if alert is None else alert.alert_type
-        threshold = ledger.low_threshold if row.low_threshold is None else row.low_threshold
         total = paid.get(row.provider_id, Decimal(0))
         available = total - spent.get(row.provider_id, Decimal(0)) - waiting.get(row.provider_id, Decimal(0))
-        status = None if row.opened_at is None else status_of(available, total, threshold)
+        lasts = _lasting(ledger, row, costs.get(row.provider_id, {}), available)
+        status = None if row.opened_at is None else status_of(available, total, thresholds_of(ledger, row), lasts)
         by_rule = ALERT_FOR.get(status) if status else None
         wanted = None if by_rule is None else by_rule[0].value
         again = _check_again(ledger, row.provider_id)
@@ -276,6 +290,13 @@ def _alerts(
         since = alert.updated_at if alert is not None and found == AlertType.INSUFFICIENT_BALANCE.value else None
         mend = _suspend(row.provider_id, since)
         yield "resource_pools.suspended_at", row.provider_id, row.suspended_at is not None, since is not None, mend
+
+
+def _lasting(ledger: Ledger, pool: Any, costs: dict[date, Decimal], available: Decimal) -> timedelta | None:
+    if pool.low_days is None:
+        return None
+    then = pool.last_check_at or ledger.clock()
+    return lasting(history_of(costs, day_of(then, ledger.timezone)), available, then, ledger.timezone)
 
 
 def _suspend(provider_id: str, since: datetime | None) -> Mend:
@@ -291,7 +312,7 @@ def _suspend(provider_id: str, since: datetime | None) -> Mend:
 def _check_again(ledger: Ledger, provider_id: str) -> Mend:
     def mend(session: Session) -> None:
         session.expire_all()
-        apply_check(session, ledger, lock_pool(session, provider_id))
+        apply_check(session, ledger, lock_pool(session, provider_id), Trail(provider_id))
 
     return mend
 

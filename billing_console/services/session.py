@@ -16,9 +16,9 @@ from tenacity import Retrying, retry_if_exception, wait_random_exponential
 from billing_console.errors import BillingError, Unavailable
 from billing_console.i18n import _
 from billing_console.services.attempts import Attempts
-from billing_console.services.database_errors import DAMAGE, explain, not_opened, uncertain
+from billing_console.services.database_errors import DAMAGE, explain, missing, not_opened, uncertain
 from billing_console.text import one_line
-from db.engine import LOCK_TIMEOUT_SECONDS, Database, parse_url
+from db.engine import LOCK_TIMEOUT_SECONDS, Database, FileReplaced, parse_url
 from db.revision import HEAD, REVISIONS
 
 Result = TypeVar("Result")
@@ -100,14 +100,10 @@ def schema_revision(database: Database) -> str | None:
 
 def _require_file(database: Database) -> None:
     """Raise Unavailable unless there is a regular file; opening a pipe or a device could wait for ever."""
-    name = {"name": database.label}
     try:
         mode = Path(str(database.url.database)).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise Unavailable(
-            _("There is no database at %(name)s.") % name,
-            _("Run: billing-console init, or try the product with: billing-console demo"),
-        ) from None
+        raise missing(database) from None
     except (OSError, ValueError):
         raise not_opened(database) from None
     if not stat.S_ISREG(mode):
@@ -120,7 +116,7 @@ def reading(database: Database) -> Iterator[Session]:
     try:
         with database.reading() as session:
             yield session
-    except (SQLAlchemyError, *DAMAGE) as error:
+    except (SQLAlchemyError, FileReplaced, *DAMAGE) as error:
         raise explain(error, database) from error
 
 
@@ -151,5 +147,5 @@ def in_transaction(
             stop=attempts.out_of_time,
             reraise=True,
         )(attempts.run)
-    except (SQLAlchemyError, *DAMAGE) as error:
+    except (SQLAlchemyError, FileReplaced, *DAMAGE) as error:
         raise (uncertain(database, key) if attempts.may_be_done else explain(error, database)) from error

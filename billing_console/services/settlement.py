@@ -18,7 +18,8 @@ from billing_console.services.counters import count, effect_of
 from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import vouch
-from billing_console.services.prices import PriceBook, bills, cost_of
+from billing_console.services.price_cost import bills, cost_of
+from billing_console.services.prices import PriceBook
 from billing_console.services.session import reading
 from db.schema import UsageOutbox, UsageRecord
 from db.statements import is_sqlite, table_of

@@ -1,5 +1,5 @@
-"""What people decided and can decide again: operators, limits, thresholds, disabled models, periodic quotas;
-and its currency and time zone, once.
+"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models, periodic quotas
+and acknowledged alerts; and, decided once, the ledger's currency and time zone.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
 """
@@ -7,16 +7,15 @@ The audit log vouches for each decision, so the newest row about a thing must ag
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from sqlalchemy import select
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
-from billing_console.money import plain
-from billing_console.services import limits, models, periodic_quotas, roles
+from billing_console.services import alerts, budgets, limits, models, periodic_quotas, roles
 from billing_console.services.audit import State
-from db.schema import LedgerInfo, Limit, Model, Operator, PeriodicQuota, ResourcePool
-from db.statements import table_of
+from billing_console.services.pools import THRESHOLDS, threshold_states
+from db.schema import Budget, LedgerInfo, Limit, Model, Operator, PeriodicQuota
 
 
 def _operators(session: Session) -> dict[str, State]:
@@ -27,16 +26,14 @@ def _limits(session: Session) -> dict[str, State]:
     return {row.name: limits.state_of(row.amount) for row in session.exec(select_model(Limit))}
 
 
+def _budgets(session: Session) -> dict[str, State]:
+    return {row.provider_id: budgets.state_of(row.amount) for row in session.exec(select_model(Budget))}
+
+
 def _ledger_info(session: Session) -> dict[str, State]:
     """What every amount and every day of the ledger is to be read in; decided once, when it is set up."""
     rows = {row.name: row.value for row in session.exec(select_model(LedgerInfo))}
     return {name: rows[name] for name in ("business_timezone", "currency") if name in rows}
-
-
-def _thresholds(session: Session) -> dict[str, State]:
-    column = table_of(ResourcePool).c
-    query = select(column.provider_id, column.low_threshold).where(column.low_threshold.is_not(None))
-    return {provider: plain(percent) for provider, percent in session.connection().execute(query)}
 
 
 def _models(session: Session) -> dict[str, State]:
@@ -52,9 +49,11 @@ READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "ledger_info": _ledger_info,
     "operators": _operators,
     "limits": _limits,
-    "thresholds": _thresholds,
+    "budgets": _budgets,
     "models": _models,
     "periodic_quotas": _periodic_quotas,
+    **{decision: partial(threshold_states, kind=kind) for kind, (_c, _n, decision) in THRESHOLDS.items()},
+    "acknowledgements": alerts.acknowledgements,
 }
 
 

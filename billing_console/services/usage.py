@@ -1,4 +1,4 @@
-"""Look at usage records: pages, one whole record, and totals."""
+"""Look at usage records: pages, and one whole record."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import Row, select
 from sqlmodel import Session
 
-from billing_console import clock
 from billing_console.errors import NotFound
 from billing_console.i18n import _
 from billing_console.services.counters import usage_amount
 from billing_console.services.ledger import Ledger
-from billing_console.services.prices import CostLine, PriceView, cost_lines, price_by_id
+from billing_console.services.price_cost import CostLine, cost_lines
+from billing_console.services.prices import PriceView, price_by_id
 from billing_console.services.session import reading
-from billing_console.services.usage_query import RECORDS, Position, UsageFilter, matching, page_rows
-from db.schema import DailyCostStat, Provider, UsageImport
+from billing_console.services.usage_query import RECORDS, Position, UsageFilter, page_rows
+from db.schema import Provider, UsageImport
 from db.statements import table_of
 from db.values import CallStatus, UsageType
 
@@ -27,14 +27,9 @@ __all__ = [
     "UsageFilter",
     "UsagePage",
     "UsageRow",
-    "UsageTotals",
     "usage_details",
     "usage_page",
-    "usage_totals",
 ]
-
-COUNT_CAP = 10_000
-"""Totals of a filter that no daily statistic answers look at so many records at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +81,6 @@ class UsageDetails:
     import_rate: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageTotals:
-    """Totals of a filter, `tokens` of text only; `capped` means that there are more records than were looked at."""
-
-    calls: int
-    failures: int
-    tokens: int
-    cost: Decimal
-    capped: bool
-
-
 def usage_page(
     ledger: Ledger, chosen: UsageFilter, *, limit: int = 200, after: str | None = None, oldest_first: bool = False
 ) -> UsagePage:
@@ -139,52 +123,6 @@ def usage_details(ledger: Ledger, record_id: int) -> UsageDetails:
             import_currency=batch.source_currency if batch else None,
             import_rate=batch.exchange_rate if batch else None,
         )
-
-
-def usage_totals(ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
-    """Add up a filter: exactly up to 10,000 records or where the daily statistics know it, else at least so much."""
-    with reading(ledger.database) as session:
-        if _known_by_day(ledger, chosen):
-            return _totals_by_day(session, ledger, chosen)
-        found = matching(session, chosen, COUNT_CAP + 1).subquery()
-        total = case(
-            (found.c.total_tokens == 0, found.c.input_tokens + found.c.output_tokens), else_=found.c.total_tokens
-        )
-        tokens = case((found.c.usage_type == UsageType.TEXT_GENERATION.value, total), else_=0)
-        query = select(
-            func.count(),
-            func.coalesce(func.sum(case((found.c.status == CallStatus.FAILED.value, 1), else_=0)), 0),
-            func.coalesce(func.sum(tokens), 0),
-            func.sum(found.c.cost_amount),
-        ).select_from(found)
-        calls, failures, tokens, cost = session.connection().execute(query).one()
-    return UsageTotals(min(calls, COUNT_CAP), failures, int(tokens), cost or Decimal(0), capped=calls > COUNT_CAP)
-
-
-def _known_by_day(ledger: Ledger, chosen: UsageFilter) -> bool:
-    edges = (edge for edge in (chosen.start, chosen.end) if edge is not None)
-    whole_days = all(clock.start_of(clock.day_of(edge, ledger.timezone), ledger.timezone) == edge for edge in edges)
-    return chosen.user_id is None and chosen.status is None and whole_days
-
-
-def _totals_by_day(session: Session, ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
-    stats = table_of(DailyCostStat).c
-    text_usage = case((stats.usage_type == UsageType.TEXT_GENERATION.value, stats.total_usage), else_=None)
-    query = select(
-        func.sum(stats.call_count), func.sum(stats.failed_count), func.sum(text_usage), func.sum(stats.total_cost)
-    )
-    wanted = {
-        "provider_id": chosen.provider_id,
-        "model_id": chosen.model_id,
-        "usage_type": chosen.usage_type and chosen.usage_type.value,
-    }
-    query = query.where(*(stats[name] == value for name, value in wanted.items() if value is not None))
-    if chosen.start is not None:
-        query = query.where(stats.stat_date >= clock.day_of(chosen.start, ledger.timezone))
-    if chosen.end is not None:
-        query = query.where(stats.stat_date < clock.day_of(chosen.end, ledger.timezone))
-    calls, failures, usage, cost = session.connection().execute(query).one()
-    return UsageTotals(int(calls or 0), int(failures or 0), int(usage or 0), cost or Decimal(0), capped=False)
 
 
 def _names(session: Session) -> dict[str, str]:

@@ -11,6 +11,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -46,7 +47,10 @@ BRANCHES = 400
 
 @dataclass(frozen=True, slots=True)
 class UsageFilter:
-    """Which usage records to look at; None means any, times are instants in UTC, `end` is excluded."""
+    """Which usage records to look at; None means any, times are instants in UTC, `end` is excluded.
+
+    `negated` names the fields among the first four whose value is excluded; a call without a user is not one of alice.
+    """
 
     user_id: str | None = None
     provider_id: str | None = None
@@ -55,6 +59,31 @@ class UsageFilter:
     status: CallStatus | None = None
     start: datetime | None = None
     end: datetime | None = None
+    negated: frozenset[str] = frozenset()
+
+    def wanted(self, name: str) -> str | None:
+        """Return the value a field must have; None where any will do, or all but one."""
+        return None if name in self.negated else self._value(name)
+
+    def unwanted(self, name: str) -> str | None:
+        """Return the value a field must not have, if there is one."""
+        return self._value(name) if name in self.negated else None
+
+    def _value(self, name: str) -> str | None:
+        """Spell a value as it is stored."""
+        value = getattr(self, name)
+        return value.value if isinstance(value, StrEnum) else value
+
+    def on(self, columns: Any, *names: str) -> list[ColumnElement[bool]]:
+        """Return the conditions on these fields, which `columns` has under the same names."""
+        conditions: list[ColumnElement[bool]] = []
+        for name in names:
+            wanted, unwanted = self.wanted(name), self.unwanted(name)
+            if wanted is not None:
+                conditions.append(columns[name] == wanted)
+            if unwanted is not None:
+                conditions.append(columns[name].is_distinct_from(unwanted))
+        return conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +132,25 @@ def page_rows(
     return rows[:limit]
 
 
-def matching(session: Session, chosen: UsageFilter, most: int) -> Select[Any]:
-    """Return a query for up to `most` matching rows, unordered, for capped totals."""
+def matching(session: Session, chosen: UsageFilter, most: int | None) -> Select[Any]:
+    """Return a query for up to `most` matching rows, or all, unordered, for totals."""
     rest = [*_residual(chosen), *_time_range(chosen, None, False)]
     pairs = _pairs(session, chosen)
     seek = _seek(chosen)
-    if pairs is not None and chosen.user_id is not None:
+    if pairs is not None and (chosen.wanted("user_id") is not None or chosen.negated):
         seek.append(tuple_(RECORDS.c.provider_id, RECORDS.c.model_id).in_(pairs))
     return select(RECORDS).where(*seek, *rest).limit(most)
 
 
 def _seek(chosen: UsageFilter) -> list[ColumnElement[bool]]:
-    wanted = {"user_id": chosen.user_id, "provider_id": chosen.provider_id, "model_id": chosen.model_id}
-    return [RECORDS.c[name] == value for name, value in wanted.items() if value is not None]
+    seek = ((name, chosen.wanted(name)) for name in ("user_id", "provider_id", "model_id"))
+    return [RECORDS.c[name] == value for name, value in seek if value is not None]
 
 
 def _residual(chosen: UsageFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if chosen.usage_type is not None:
-        conditions.append(RECORDS.c.usage_type == chosen.usage_type.value)
+    conditions = chosen.on(RECORDS.c, "usage_type")
+    if chosen.unwanted("user_id") is not None:
+        conditions += chosen.on(RECORDS.c, "user_id")
     if chosen.status is not None:
         # Spelled out, not bound: only a literal lets the planner choose the partial indexes of failed calls.
         conditions.append(RECORDS.c.status == literal_column(f"'{chosen.status.value}'"))
@@ -160,24 +189,20 @@ def _order(columns: Any, oldest_first: bool) -> tuple[Any, Any]:
 
 def _pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] | None:
     """Return the (provider, model) pairs to merge over, or None where one index seek answers the filter."""
-    whole_pair = chosen.provider_id is not None and chosen.model_id is not None
-    unfiltered = (chosen.user_id, chosen.provider_id, chosen.model_id, chosen.usage_type) == (None,) * 4
+    whole_pair = chosen.wanted("provider_id") is not None and chosen.wanted("model_id") is not None
+    unfiltered = (chosen.wanted("user_id"), chosen.provider_id, chosen.model_id, chosen.usage_type) == (None,) * 4
     if whole_pair or unfiltered:
         return None
     stats, models, outbox = table_of(DailyCostStat).c, table_of(Model).c, table_of(UsageOutbox).c
     if chosen.usage_type is None:
         known = select(models.provider_id, models.model_id)
     else:
-        known = select(stats.provider_id, stats.model_id).where(stats.usage_type == chosen.usage_type.value)
+        known = select(stats.provider_id, stats.model_id).where(*chosen.on(stats, "usage_type"))
     waiting = select(RECORDS.c.provider_id, RECORDS.c.model_id).join(
         table_of(UsageOutbox), outbox.usage_id == RECORDS.c.id
     )
     every = union(known, waiting).subquery()
-    query = select(every.c.provider_id, every.c.model_id)
-    if chosen.provider_id is not None:
-        query = query.where(every.c.provider_id == chosen.provider_id)
-    if chosen.model_id is not None:
-        query = query.where(every.c.model_id == chosen.model_id)
+    query = select(every.c.provider_id, every.c.model_id).where(*chosen.on(every.c, "provider_id", "model_id"))
     return [(provider, model) for provider, model in session.connection().execute(query)]
 
 
@@ -185,7 +210,7 @@ def _merged_sqlite(
     chosen: UsageFilter, pairs: list[tuple[str, str]], rest: list[ColumnElement[bool]], limit: int, oldest_first: bool
 ) -> Any:
     """Merge the branches as a UNION ALL under one ORDER BY, which SQLite streams from the branches' indexes."""
-    user = [] if chosen.user_id is None else [RECORDS.c.user_id == chosen.user_id]
+    user = [] if chosen.wanted("user_id") is None else [RECORDS.c.user_id == chosen.user_id]
     branches = [
         select(RECORDS).where(*user, RECORDS.c.provider_id == provider, RECORDS.c.model_id == model, *rest)
         for provider, model in pairs
@@ -200,7 +225,7 @@ def _merged_postgresql(
 ) -> Any:
     """Take each branch's first keys with LATERAL, so that the planner plans one branch, not one per pair."""
     pair = values(sa_column("provider_id", Text), sa_column("model_id", Text), name="pair").data(pairs)
-    user = [] if chosen.user_id is None else [RECORDS.c.user_id == chosen.user_id]
+    user = [] if chosen.wanted("user_id") is None else [RECORDS.c.user_id == chosen.user_id]
     branch = (
         select(RECORDS.c.id, RECORDS.c.created_at)
         .where(*user, RECORDS.c.provider_id == pair.c.provider_id, RECORDS.c.model_id == pair.c.model_id, *rest)

@@ -91,10 +91,10 @@ class ApprovalsDialog(Dialog[None]):
 
     def _poll(self) -> None:
         if self.app.screen is self:
-            self._load()
+            self._load(keys_wait=False)
 
-    def _load(self) -> None:
-        ask(self, _requests, self._show, self._failed)
+    def _load(self, *, keys_wait: bool = True) -> None:
+        ask(self, _requests, self._show, self._failed, keys_wait=keys_wait)
 
     def _show(self, requests: tuple[ApprovalView, ...]) -> None:
         self.query_one(RecordTable).show(requests)

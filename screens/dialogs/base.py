@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -10,6 +10,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 
 from billing_console.i18n import N_
+from screens.binding_ids import named, scope_of
 from screens.console import Console, console_of
 from screens.widgets.keybar import KeyBar
 from screens.widgets.line import Line
@@ -20,21 +21,33 @@ Result = TypeVar("Result")
 class Body(VerticalScroll):
     """The scrolling part of a dialog, with vim keys."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", N_("Down"), show=False),
-        Binding("k", "scroll_up", N_("Up"), show=False),
-        Binding("g", "scroll_home", N_("Top"), show=False),
-        Binding("G", "scroll_end", N_("Bottom"), show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "text",
+        [
+            Binding("j", "scroll_down", N_("Down"), show=False),
+            Binding("k", "scroll_up", N_("Up"), show=False),
+            Binding("g", "scroll_home", N_("Top"), show=False),
+            Binding("G", "scroll_end", N_("Bottom"), show=False),
+        ],
+    )
 
 
 class Dialog(ModalScreen[Result], Generic[Result]):
     """A modal layer over the tabs. Subclasses give `heading` and `compose_content`."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", N_("Back")),
-        Binding("question_mark,f1", "help", N_("Help"), show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "dialog",
+        [
+            Binding("escape", "close", N_("Back")),
+            Binding("question_mark,f1", "help", N_("Help"), show=False),
+        ],
+    )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the bindings of the dialog, so that the settings file can give them other keys."""
+        if "BINDINGS" in cls.__dict__:
+            cls.BINDINGS = named(scope_of(cls.__name__), cls.__dict__["BINDINGS"])
+        super().__init_subclass__(**options)
 
     def heading(self) -> str:
         """Return the title line."""

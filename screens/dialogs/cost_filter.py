@@ -32,6 +32,8 @@ PERIODS = {
 """The seed's default, the last 30 days, first."""
 
 MOST_DAYS = 3660
+YEARS = range(1970, 9000)
+"""Years of days that can be asked for: some before and after them can still be reckoned with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,9 @@ def _day(text: str) -> date | None:
     if not text.strip():
         return None
     try:
-        return date.fromisoformat(text.strip())
+        day = date.fromisoformat(text.strip())
+        if day.year not in YEARS:
+            raise ValueError
     except ValueError:
         raise InvalidInput(_("“%(text)s” is not a date like 2026-11-24.") % {"text": text.strip()[:20]}) from None
+    return day

@@ -1,55 +1,111 @@
-"""Export what a tab shows to a CSV file."""
+"""Export what a tab shows to a file: CSV, JSON lines or a spreadsheet."""
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import on
+from textual.widgets import Input
 from textual.worker import get_current_worker
 
-from billing_console.errors import BillingError, Conflict, Unavailable
+from billing_console.errors import BillingError, Refused
+from billing_console.exporting import ExportFormat, export, format_of
 from billing_console.i18n import N_, _, ngettext
-from billing_console.text import clean, csv_line
+from billing_console.text import clean
 from screens.console import ask
-from screens.dialogs.form import Field, FormDialog, required
+from screens.dialogs.form import Choice, Field, FormDialog, required
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
 
 Rows = Callable[["Ledger"], Iterator[Sequence[object]]]
 
+FORMATS = {ExportFormat.CSV: "CSV", ExportFormat.JSONL: "JSON Lines", ExportFormat.XLSX: "XLSX"}
+
+SECONDS = 0.25
+"""Between two looks at how far it is: each is drawn, also over a slow line."""
+
 
 class ExportDialog(FormDialog[None]):
-    """Asks for a path and writes the file in a thread; Esc while it writes stops and removes the part written."""
+    """Asks for a path and writes the file in a thread; Esc while it writes stops it and leaves no file."""
 
-    def __init__(self, name: str, rows: Rows) -> None:
-        """Keep what to write; `rows` yields the header first."""
+    ENTER_ACCEPTS: ClassVar[bool] = True
+
+    def __init__(self, name: str, rows: Rows, expected: int | None = None) -> None:
+        """Keep what to write; `rows` yields the header first, `expected` is how many follow, where that is known."""
         super().__init__()
         self.file_name = name
         self.rows_of = rows
+        self.expected = expected
+        self._writing = False
 
     def heading(self) -> str:
         """Return the title line."""
-        return _("Export to a CSV file")
+        return _("Export to a file")
 
     def fields(self) -> Sequence[Field]:
-        """Declare the path, with a name that is free today."""
+        """Declare the path, with a name that is free today, and the format, which follow each other."""
         stamp = f"{self.console.now():%Y%m%d-%H%M%S}"
-        return (Field("path", N_("File"), required, str(Path.cwd() / f"{self.file_name}-{stamp}.csv")),)
+        path = Path.cwd() / f"{self.file_name}-{stamp}.{ExportFormat.CSV}"
+        return (
+            Field("path", N_("File"), required, str(path)),
+            Field("format", N_("Format"), ExportFormat, choices=tuple(FORMATS.items())),
+        )
+
+    @on(Input.Changed, "#path")
+    def _path_typed(self, event: Input.Changed) -> None:
+        form = format_of(Path(event.value))
+        if form is not None:
+            self.query_one("#format", Choice).choose(form)
+
+    @on(Choice.Changed)
+    def _format_chosen(self) -> None:
+        path = self.query_one("#path", Input)
+        if format_of(Path(path.value)) is not None:
+            path.value = str(Path(path.value).with_suffix(f".{self.query_one('#format', Choice).value}"))
 
     def accept(self, values: dict[str, Any]) -> None:
         """Write the file."""
+        if self._writing:
+            return
+        self._writing = True
         self.say(_("Writing…"))
         path, rows = Path(values["path"]).expanduser(), self.rows_of
+        form = format_of(path) or values["format"]  # the choice may not have followed yet what was just typed
         ask(
             self,
-            lambda ledger: write_csv(path, rows(ledger)),
+            lambda ledger: export(path, form, rows(ledger), progress=self._teller()),
             lambda count: self._written(path, count),
             self.refused,
             group="export",
         )
+
+    def _teller(self) -> Callable[[int], None]:
+        """Return what the writing thread tells how far it is, and learns from that it is to stop."""
+        worker, told_at = get_current_worker(), time.monotonic()
+
+        def tell(count: int) -> None:
+            nonlocal told_at
+            if worker.is_cancelled:
+                raise Refused(_("Export stopped."))
+            if time.monotonic() - told_at >= SECONDS:
+                told_at = time.monotonic()
+                self.call_later(self._progressed, count)
+
+        return tell
+
+    def _progressed(self, count: int) -> None:
+        if not self._writing:
+            return
+        said = {"count": f"{count:,}"}
+        if self.expected is not None:
+            said["all"] = f"{max(count, self.expected):,}"
+            self.say(_("Writing… %(count)s of %(all)s rows. Esc stops.") % said)
+        else:
+            self.say(_("Writing… %(count)s rows. Esc stops.") % said)
 
     def _written(self, path: Path, count: int) -> None:
         said = ngettext("%(count)s row written to %(path)s", "%(count)s rows written to %(path)s", count)
@@ -58,32 +114,15 @@ class ExportDialog(FormDialog[None]):
 
     def refused(self, error: BillingError) -> None:
         """Show why the file could not be written at its field."""
+        self._writing = False
         self.say("")
         self.rows[0].fault(str(error))
 
-
-def write_csv(path: Path, rows: Iterator[Sequence[object]]) -> int:
-    """Write rows, header first, to a new file readable by its owner; return how many without the header.
-
-    Raises Conflict if the file exists, Unavailable if it cannot be written; a file not written to its end is removed.
-    """
-    count = -1
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise Conflict(_("There is a file of that name already."), _("Choose another name.")) from None
-    except OSError as error:
-        raise Unavailable(_("The file cannot be written: %(reason)s.") % {"reason": error.strerror}) from error
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            for row in rows:
-                file.write(csv_line(row))
-                count += 1
-                if get_current_worker().is_cancelled:
-                    raise Unavailable(_("Export stopped."))
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise Unavailable(_("The file cannot be written: %(reason)s.") % {"reason": error.strerror}) from error
-        raise
-    return count
+    def action_close(self) -> None:
+        """Stop writing; where nothing is being written, leave."""
+        if not self._writing:
+            self.dismiss(None)
+            return
+        self._writing = False
+        self.workers.cancel_group(self, "export")
+        self.say(_("Export stopped; there is no file."))

@@ -321,6 +321,8 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
     _left: Widget | None = None
     _values: dict[str, Any]
     _changes: Sequence[Change] = ()
+    _asked: object = None
+    """The database that the page was computed from; a yes to it is none for another one."""
 
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:
         """Return what computes the lines before → after, in a thread, and refuses what cannot be done."""
@@ -362,8 +364,14 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
 
     def accept(self, values: dict[str, Any]) -> None:
         """Ask for the preview; the page follows."""
-        self._values, self._left = values, self.focused
-        ask(self, self.preview(values), self._show_page, self.refused, group="preview")
+        self._values, self._left, self._asked = values, self.focused, self._database
+        ask(self, self.preview(values), self._show_page, self.refused, group="preview", keys_wait=True)
+
+    @property
+    def _database(self) -> object:
+        """Which database is open: another one can take its place while the page is shown."""
+        ledger = self.console.ledger
+        return None if ledger is None else ledger.database
 
     def _show_page(self, changes: Sequence[Change]) -> None:
         self._changes = changes
@@ -377,6 +385,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
         lines += ["", _("Press y to do it, Esc to go back.")]
         self.query_one(".confirm-text", Line).say("\n".join(lines))
         self._turn_to(confirm=True)
+        self.console.keys.forget()
 
     def _turn_to(self, *, confirm: bool) -> None:
         self.query_one("#form").display = not confirm
@@ -391,9 +400,12 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
         """Write, once; a second `y` while it is being written does nothing."""
         if self._writing or not self.confirming:
             return
+        if self._database is not self._asked:
+            self.accept(self._values)
+            return
         self._writing = True
         self.say(_("Writing…"))
-        ask(self, self.write(self._values), self._written, self._not_written, group="write")
+        ask(self, self.write(self._values), self._written, self._not_written, group="write", keys_wait=True)
 
     def _written(self, result: Result) -> None:
         self.dismiss(result)

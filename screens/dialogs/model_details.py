@@ -17,6 +17,7 @@ from screens.dialogs.details import DetailsDialog, facts, grid, named
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
+    from billing_console.services.model_use import RecentUse
     from billing_console.services.models import ModelView
     from billing_console.services.pools import PoolView
     from billing_console.services.prices import PriceView
@@ -29,6 +30,7 @@ class ModelDetails:
     model: ModelView
     pool: PoolView
     prices: tuple[PriceView, ...]
+    use: RecentUse
 
 
 class ModelDetailsDialog(DetailsDialog[ModelDetails]):
@@ -44,10 +46,11 @@ class ModelDetailsDialog(DetailsDialog[ModelDetails]):
         return _("Model %(model)s") % {"model": one_line(self.model_id, 60)}
 
     def work(self) -> Callable[[Ledger], ModelDetails]:
-        """Ask for model, pool and prices in force."""
+        """Ask for model, pool, prices in force and the calls of the last 24 hours."""
         provider_id, model_id = self.provider_id, self.model_id
 
         def work(ledger: Ledger) -> ModelDetails:
+            from billing_console.services.model_use import recent_use
             from billing_console.services.models import get_model
             from billing_console.services.pools import get_pool
             from billing_console.services.prices import list_prices
@@ -56,6 +59,7 @@ class ModelDetailsDialog(DetailsDialog[ModelDetails]):
                 get_model(ledger, provider_id, model_id),
                 get_pool(ledger, provider_id),
                 list_prices(ledger, provider_id, model_id),
+                recent_use(ledger, (provider_id, model_id)),
             )
 
         return work
@@ -70,6 +74,11 @@ class ModelDetailsDialog(DetailsDialog[ModelDetails]):
         yield _("Model"), named(model.model_name, model.model_id)
         yield _("Provider"), named(model.provider_name, model.provider_id)
         yield _("Status"), words.state(model.status).plain
+        if model.unavailable_since is not None:
+            yield (
+                _("Unavailable"),
+                _("for %(time)s") % {"time": words.span(self.console.now() - model.unavailable_since)},
+            )
         if model.status is ModelStatus.DISABLED:
             yield _("Disabled since"), words.instant(model.disabled_at, self.console.now(), year=True)
             yield _("By"), model.disabled_by or ""
@@ -90,6 +99,16 @@ class ModelDetailsDialog(DetailsDialog[ModelDetails]):
             yield _("Pool"), _("no pool")
         if pool.has_pool:
             yield _("Available balance"), money.shown_exact(pool.available_balance, symbol=self.console.symbol)
+        use = answer.use.of(model.provider_id, model.model_id)
+        yield (
+            _("Last 24 h"),
+            _("%(calls)s calls, %(failed)s failed, %(cost)s")
+            % {
+                "calls": f"{use.calls:,}" + ("+" if answer.use.capped else ""),
+                "failed": f"{use.failures:,}",
+                "cost": money.shown_exact(use.cost, symbol=self.console.symbol),
+            },
+        )
 
     def _prices(self, prices: tuple[PriceView, ...]) -> Content:
         rows = [(_(words.USAGE_TYPES[price.usage_type]), spelled(price, self.console.symbol)) for price in prices]

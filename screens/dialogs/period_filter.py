@@ -39,6 +39,10 @@ class PeriodFilterDialog(FormDialog[Result], Generic[Result]):
     ENTER_ACCEPTS: ClassVar[bool] = True
 
     def on_mount(self) -> None:
+        """Let the fields complete."""
+        self.complete()
+
+    def complete(self) -> None:
         """Fetch what providers and models complete to."""
         if self.query("#provider_id"):
             complete_names(self)

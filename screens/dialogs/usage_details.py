@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
 
 from billing_console import money
 from billing_console.i18n import N_, _
 from billing_console.services.actions import Action
 from billing_console.text import clean
-from db.values import UsageType
+from db.values import CallStatus, PriceUnit, UsageType
 from screens import words
+from screens.base import DataPane
 from screens.dialogs.details import DetailsDialog, facts, grid, named
+from screens.search import SearchPane
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from billing_console.services.ledger import Ledger
+    from billing_console.services.prices import PriceView
     from billing_console.services.usage import UsageDetails, UsageRow
 
 KINDS = {
@@ -38,12 +42,19 @@ MEASURES = {
 
 
 class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
-    """Everything the ledger knows about one call."""
+    """Everything the ledger knows about one call, and the ways to what it was charged to."""
 
-    def __init__(self, record_id: int) -> None:
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("3", "pool", N_("Pool")),
+        Binding("4", "quota", N_("Quota")),
+        Binding("5", "model", N_("Model")),
+    ]
+
+    def __init__(self, row: UsageRow) -> None:
         """Keep the record to show."""
         super().__init__()
-        self.record_id = record_id
+        self.row = row
+        self.record_id = row.id
 
     def heading(self) -> str:
         """Return the title line."""
@@ -67,6 +78,42 @@ class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
         origin = [clean(line) for line in self._origin(answer)]
         if origin:
             yield Content("\n".join(origin))
+
+    # Ways on, by the numbers of the tabs
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer the quota of a user who is known."""
+        return self.row.user_id is not None if action == "quota" else True
+
+    def action_pool(self) -> None:
+        """Go to the pool of the call's provider."""
+        self._leave("pools", self.row.provider_id)
+
+    def action_quota(self) -> None:
+        """Go to the quota of the call's user, among all the others that the filter leaves."""
+        if self.row.user_id is not None:
+            self._leave("quotas", self.row.user_id, wanted=self.row.user_id)
+
+    def action_model(self) -> None:
+        """Go to the call's model."""
+        self._leave("models", f"{self.row.provider_id}\n{self.row.model_id}")
+
+    def _leave(self, tab: str, key: str, wanted: str = "") -> None:
+        """Close, and put the cursor of another tab on a row; a filter there gives way."""
+
+        def look(pane: DataPane[Any]) -> None:
+            pane.reset_filter()
+            if wanted and isinstance(pane, SearchPane):
+                pane.wanted = wanted
+            if pane.table is not None:
+                pane.table.select(key)
+            pane.load(asked=True)
+
+        console = self.console
+        self.dismiss(None)
+        console.show_tab(tab, look)
+
+    # What is said
 
     def _facts(self, row: UsageRow) -> Iterator[tuple[str, str]]:
         yield _("Time"), words.instant(row.created_at, self.console.now(), year=True)
@@ -98,10 +145,23 @@ class UsageDetailsDialog(DetailsDialog["UsageDetails"]):
             return Content(said)
         if price is None:
             cost = {"amount": self._exact(row.cost_amount)}
+            if row.status is CallStatus.FAILED and not row.cost_amount:
+                return Content(_("Cost %(amount)s: a failed call costs nothing unless its record names a cost.") % cost)
             return Content(_("Cost %(amount)s, as recorded; no price was applied.") % cost)
         since = words.instant(price.effective_from, self.console.now(), year=True)
         title = _("Billed at price %(id)d, in force since %(since)s") % {"id": price.id, "since": since}
-        return grid(title, self._calculation(answer), room=self.room, numbers=(0,))
+        notes = [clean(note) for note in self._notes(answer, price)]
+        return Content("\n").join([grid(title, self._calculation(answer), room=self.room, numbers=(0,)), *notes])
+
+    def _notes(self, answer: UsageDetails, price: PriceView) -> Iterator[str]:
+        """Say what the lines do not show: cached tokens at the full price, another price by now, rounding."""
+        row = answer.row
+        if row.cached_input_tokens and price.unit is PriceUnit.MILLION_TOKENS and price.cached_input_price is None:
+            yield _("The price has no cached-input part: cached tokens cost as much as the others.")
+        if not price.in_force:
+            yield _("Another price holds now; a call keeps the one it was billed at.")
+        if money.exact_sum([line.amount for line in answer.lines]) != row.cost_amount:
+            yield _("The sum of the lines is rounded to a billionth of the currency.")
 
     def _calculation(self, answer: UsageDetails) -> Iterator[tuple[str, str, str, str]]:
         lines = answer.lines

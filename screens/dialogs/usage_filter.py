@@ -1,59 +1,24 @@
-"""Which usage records to look at: user, provider, model, type, status, time."""
+"""Which usage records to look at: user, provider, model, type, status, time; `!` before a value excludes it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from textual.app import ComposeResult
 from textual.widgets import Input
 
+from billing_console import negation
 from billing_console.i18n import N_, _
-from db.values import CallStatus, UsageType
+from db.values import UsageType
 from screens import words
-from screens.dialogs.catalogue import UserSuggester, text_or_none
 from screens.dialogs.form import Field
-from screens.dialogs.period_filter import CUSTOM, InstantFilterDialog, begin, optional_choice, period_words
+from screens.dialogs.period_filter import InstantFilterDialog, optional_choice
+from screens.dialogs.usage_known import KNOWN, KnownSuggester
+from screens.usage_wish import NEGATABLE, UsageWish
+from screens.widgets.line import Line
 
-if TYPE_CHECKING:
-    from billing_console.services.ledger import Ledger
-    from billing_console.services.usage import UsageFilter
-
-
-@dataclass(frozen=True, slots=True)
-class UsageWish:
-    """A filter as a person put it; a period such as “today” moves with the clock."""
-
-    user_id: str | None = None
-    provider_id: str | None = None
-    model_id: str | None = None
-    usage_type: UsageType | None = None
-    status: CallStatus | None = None
-    period: str = ""
-    start: datetime | None = None
-    end: datetime | None = None
-
-    def resolve(self, ledger: Ledger) -> UsageFilter:
-        """Turn the wish into a filter of instants; runs in a worker thread."""
-        from billing_console.services.catalogue import provider_called
-        from billing_console.services.usage import UsageFilter
-
-        provider = self.provider_id and provider_called(ledger, self.provider_id)
-        start = self.start if self.period == CUSTOM else begin(self.period, ledger.clock(), ledger.timezone)
-        return UsageFilter(self.user_id, provider, self.model_id, self.usage_type, self.status, start, self.end)
-
-    def text(self, zone: tzinfo | None) -> str:
-        """Describe the wish for the filter line."""
-        parts = [
-            _("user %(value)s") % {"value": self.user_id} if self.user_id else "",
-            _("provider %(value)s") % {"value": self.provider_id} if self.provider_id else "",
-            _("model %(value)s") % {"value": self.model_id} if self.model_id else "",
-            _(words.USAGE_TYPES[self.usage_type]) if self.usage_type else "",
-            _(words.CALL_STATUSES[self.status]) if self.status else "",
-            *period_words(self.period, self.start, self.end, zone),
-        ]
-        return " · ".join(part for part in parts if part)
+__all__ = ["UsageFilterDialog", "UsageWish"]
 
 
 class UsageFilterDialog(InstantFilterDialog[UsageWish | None]):
@@ -66,26 +31,55 @@ class UsageFilterDialog(InstantFilterDialog[UsageWish | None]):
 
     def heading(self) -> str:
         """Return the title line."""
-        return _("Filter usage records")
+        return _("Filter usage records") + "  " + _("(! before a value: all others)")
 
     def fields(self) -> Sequence[Field]:
         """Declare the fields of the seed's filters, and two more."""
-        wish, any_ = self.wish, _("any")
+        wish = self.wish
         return (
-            Field("user_id", N_("User"), text_or_none, wish.user_id or "", any_),
-            Field("provider_id", N_("Provider"), text_or_none, wish.provider_id or "", any_),
-            Field("model_id", N_("Model"), text_or_none, wish.model_id or "", any_),
-            optional_choice("usage_type", N_("Type"), words.USAGE_TYPES, wish.usage_type),
+            self._negatable("user_id", N_("User")),
+            self._negatable("provider_id", N_("Provider")),
+            self._negatable("model_id", N_("Model")),
+            self._type(),
             optional_choice("status", N_("Status"), words.CALL_STATUSES, wish.status),
             *self.time_fields(wish.period, wish.start, wish.end),
         )
 
-    def on_mount(self) -> None:
-        """Fetch what users complete to."""
+    def _negatable(self, field: str, label: str) -> Field:
+        value = negation.spell(getattr(self.wish, field), field in self.wish.negated)
+        return Field(field, label, negation.read, value, _("any"))
+
+    def _type(self) -> Field:
+        named = [(value.value, _(word)) for value, word in words.USAGE_TYPES.items()]
+        excluded = [(negation.NOT + value, _("not %(filter)s") % {"filter": word}) for value, word in named]
+        chosen = negation.spell(self.wish.usage_type, "usage_type" in self.wish.negated)
+        return Field("usage_type", N_("Type"), _read_type, chosen, choices=(("", _("any")), *named, *excluded))
+
+    def compose_content(self) -> ComposeResult:
+        """Lay out the fields, and a line for the names that one can become."""
+        yield from super().compose_content()
+        yield Line(id="known")
+
+    def complete(self) -> None:
+        """Let the names complete to what the ledger knows."""
+        say = self.query_one("#known", Line).say
         if self.console.ledger is not None:
-            self.query_one("#user_id", Input).suggester = UserSuggester(self.console.ledger)
+            for field, known in KNOWN.items():
+                self.query_one(f"#{field}", Input).suggester = KnownSuggester(self.console.ledger, known, say)
+
+    def on_descendant_focus(self) -> None:
+        """Forget the names of another field."""
+        self.query_one("#known", Line).say("")
 
     def accept(self, values: dict[str, Any]) -> None:
         """Hand the wish to the tab."""
         if self.in_order(values):
-            self.dismiss(UsageWish(**values))
+            read = {field: values.pop(field) for field in NEGATABLE}
+            named = {field: value for field, (value, _negated) in read.items()}
+            negated = frozenset(field for field, (_value, negated) in read.items() if negated)
+            self.dismiss(UsageWish(**named, **values, negated=negated))
+
+
+def _read_type(text: str) -> tuple[UsageType | None, bool]:
+    value, negated = negation.read(text)
+    return (UsageType(value) if value else None), negated

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LINES = 3
 """Alerts shown at most: at 80x24 the tab below needs its room."""
 
+WIDE = 96
+"""Columns from which a line has room for the time of an alert beside its day, and for its type beside its level."""
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -89,15 +92,18 @@ class AlertBanner(Vertical):
     def draw(self) -> None:
         """Write the lines, aligned in columns; the symbol and the word say what the colour says."""
         room = self.size.width - 2
-        rows = [self._columns(alert, wide=room >= 96) for alert in self.alerts[:LINES]]
-        widths = [max((words.cell(row[i]).cell_len for row in rows), default=0) for i in range(6)]
+        rows = [self._columns(alert, wide=room >= WIDE) for alert in self.alerts[:LINES]]
+        if room < WIDE and any(row[-1] for row in rows):  # the level says what the type says
+            rows = [(*row[:2], "", *row[3:]) for row in rows]
+        widths = [max((words.cell(row[i]).cell_len for row in rows), default=0) for i in range(7)]
         lines = list(self.query(Line))
         for index, line in enumerate(lines[:LINES]):
             shown = index < len(rows)
             if shown:
                 level = self.alerts[index].alert_level
-                line.set_class(level == AlertLevel.CRITICAL, "-critical")
-                line.set_class(level == AlertLevel.WARNING, "-warning")
+                known = self.alerts[index].acknowledged_at is not None
+                line.set_class(level == AlertLevel.CRITICAL and not known, "-critical")
+                line.set_class(level == AlertLevel.WARNING and not known, "-warning")
                 line.say(_aligned(rows[index], widths, room))
             line.display = shown
         more = len(self.alerts) - LINES
@@ -124,6 +130,7 @@ class AlertBanner(Vertical):
             words.percent(alert.balance_percentage),
             _("available %(amount)s") % {"amount": money.shown(alert.available_balance, symbol=console.symbol)},
             when,
+            _("acknowledged") if alert.acknowledged_at is not None else "",
         )
 
 
@@ -139,10 +146,13 @@ def _news(ledger: Ledger) -> News:
 
 def _aligned(row: tuple[str, ...], widths: list[int], room: int) -> str:
     """Pad the cells to columns, numbers to the right; the provider gives way where the line is too short."""
-    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= room else " "
-    over = max(0, sum(widths) + len(gap) * (len(widths) - 1) - room)
+    gaps = sum(width > 0 for width in widths) - 1
+    gap = "  " if sum(widths) + 2 * gaps <= room else " "
+    over = max(0, sum(widths) + len(gap) * gaps - room)
     parts = []
     for index, (text, width) in enumerate(zip(row, widths, strict=True)):
+        if not width:
+            continue
         cell = words.cell(text)
         wanted = max(4, width - over) if index == 1 else width
         cell.truncate(wanted, overflow="ellipsis")

@@ -13,15 +13,20 @@ from billing_console.text import one_line
 LEAST = 8
 """Columns that the database's name keeps at least, and after it the person's."""
 
+ROOMY = 100
+"""Columns from which the first line says the time too; on narrower terminals the tab alone says it."""
+
 
 class TitleBar(Widget):
-    """Product, database, person, mode and time zone; no clock, which would repaint every second."""
+    """Product, database, person, mode, time zone and "as of"; no clock, which would repaint every second."""
 
     zone: reactive[str] = reactive("")
     person: reactive[str] = reactive("")
     """Who works with the ledger; empty before it is open."""
 
     role: reactive[str] = reactive("")
+    as_of: reactive[str] = reactive("")
+    """When what the tab shows was last found changed; not the last look, which would repaint every few seconds."""
 
     def __init__(self, label: str, *, read_only: bool) -> None:
         """Keep what does not change while the console runs."""
@@ -37,6 +42,8 @@ class TitleBar(Widget):
             right.append(" " + _("READ-ONLY") + " ", style="bold reverse")
         if self.zone:
             right.append(f" {self.zone} ")
+        if self.as_of and self.size.width >= ROOMY:
+            right.append(_("as of %(time)s") % {"time": self.as_of} + " ")
         room = self.size.width - left.cell_len - right.cell_len - 3
         person = Text(one_line(self.person), style="bold", end="")
         person.truncate(max(LEAST, room - LEAST), overflow="ellipsis")

@@ -17,6 +17,7 @@ from textual.widgets import DataTable
 
 from billing_console.i18n import N_, _
 from billing_console.text import clean
+from screens.binding_ids import named
 
 Item = TypeVar("Item")
 _PADDING = 2
@@ -60,20 +61,23 @@ class Column(Generic[Item]):
 class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
     """A table of items that touches only the cells that changed and keeps the cursor on its item."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "cursor_down", N_("Down"), show=False),
-        Binding("k,up", "cursor_up", N_("Up"), show=False),
-        Binding("h,left", "column_left", N_("Column to the left"), show=False),
-        Binding("l,right", "column_right", N_("Column to the right"), show=False),
-        Binding("g,home,ctrl+home", "scroll_top", N_("First row"), show=False),
-        Binding("G,end,ctrl+end", "scroll_bottom", N_("Last row"), show=False),
-        Binding("pagedown,ctrl+f", "page_down", N_("Page down"), show=False),
-        Binding("pageup", "page_up", N_("Page up"), show=False),
-        Binding("enter", "select_cursor", N_("Details")),
-        Binding("s", "sort", N_("Sort")),
-        Binding("y", "copy_cell", N_("Copy cell"), show=False),
-        Binding("Y", "copy_row", N_("Copy row"), show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = named(
+        "table",
+        [
+            Binding("j,down", "cursor_down", N_("Down"), show=False),
+            Binding("k,up", "cursor_up", N_("Up"), show=False),
+            Binding("h,left", "column_left", N_("Column to the left"), show=False),
+            Binding("l,right", "column_right", N_("Column to the right"), show=False),
+            Binding("g,home,ctrl+home", "scroll_top", N_("First row"), show=False),
+            Binding("G,end,ctrl+end", "scroll_bottom", N_("Last row"), show=False),
+            Binding("pagedown,ctrl+f", "page_down", N_("Page down"), show=False),
+            Binding("pageup", "page_up", N_("Page up"), show=False),
+            Binding("enter", "select_cursor", N_("Details")),
+            Binding("s", "sort", N_("Sort")),
+            Binding("y", "copy_cell", N_("Copy cell"), show=False),
+            Binding("Y", "copy_row", N_("Copy row"), show=False),
+        ],
+    )
 
     _one_cell = False
 
@@ -112,6 +116,7 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self._layout: tuple[tuple[Column[Item], int], ...] = ()
         self._column_key = self.all_columns[0].key
         self._sorted: tuple[str, bool] | None = None
+        self._awaited = ""
 
     @property
     def current(self) -> Item | None:
@@ -122,6 +127,9 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         """Show these items; the cursor stays on the same item while it is still there."""
         self._given = tuple(items)
         self._redraw()
+        awaited, self._awaited = self._awaited, ""
+        if awaited in self._drawn:
+            self.select(awaited)
 
     def use_columns(self, columns: Sequence[Column[Item]]) -> None:
         """Show other columns from the next `show` on; until then the table is empty."""
@@ -131,9 +139,11 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self._drawn, self._layout = {}, ()
 
     def select(self, key: str) -> None:
-        """Put the cursor on the item with this key, if it is there."""
+        """Put the cursor on the item with this key, if it is there or comes with the next items."""
         if key in self._drawn:
             self.move_cursor(row=list(self._drawn).index(key))
+        else:
+            self._awaited = key
 
     def export_header(self) -> tuple[str, ...]:
         """Return the header of a CSV file of this table."""
@@ -276,8 +286,15 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         return keys.index(self._column_key) if self._column_key in keys else 0
 
     def on_resize(self, _event: events.Resize) -> None:
-        """Fit the columns to the new width."""
-        layout = self._fit(self._drawn)
+        """Fit the columns to the new width, whatever they were before: back at the old width all looks as before."""
+        self._fit_again()
+
+    def watch_show_vertical_scrollbar(self) -> None:
+        """Give the scrollbar its column, or the columns what it leaves: it must not hide a digit."""
+        self._fit_again()
+
+    def _fit_again(self) -> None:
+        layout = self._fitted(self._drawn, {})
         if layout != self._layout:
             self._layout = ()
             self._redraw()

@@ -12,7 +12,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.limits import set_limit
 from billing_console.services.models import set_model_enabled
 from billing_console.services.operators import add_operator
-from billing_console.services.pools import set_threshold
+from billing_console.services.pools import set_thresholds
 from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import recharge
 from billing_console.services.reconcile import reconcile
@@ -38,7 +38,7 @@ def stock_everything(ledger: Ledger, place: Path) -> Ledger:
     settle(ledger)
     take_back(ledger, pay(ledger, "12.5", "openai", reference="BT-2").id)
     revoke_quota(ledger, "u-00042", Decimal("0.5"), reference="TICKET-9", key="revoke-1")
-    set_threshold(ledger, "alibaba", Decimal("12.5"))
+    set_thresholds(ledger, "alibaba", {"percent": Decimal("12.5")})
     set_model_enabled(ledger, "openai", "whisper-1", False, reason="under review")
     set_model_enabled(ledger, "openai", "whisper-1", True, reason="reviewed")
     _import(ledger, place)

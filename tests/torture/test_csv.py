@@ -65,7 +65,7 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "usage list": (wire.USAGE, ("--limit", "5000")),
     "usage export": (wire.USAGE, ("-",)),
     "costs": (wire.COST, ("--from", "2026-03-01", "--to", "2026-03-31")),
-    "pools list": (wire.POOL, ("--all",)),
+    "pools list": (wire.OUTLOOK, ("--all",)),
     "pools history": (wire.RECHARGE, ("--limit", "5000")),
     "alerts list": (wire.ALERT, ("--limit", "5000")),
     "quotas list": (wire.QUOTA, ()),
@@ -74,6 +74,7 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "reconcile": (wire.FINDING, ()),
     "operators list": (wire.OPERATOR, ()),
     "limits list": (wire.LIMIT, ()),
+    "budgets list": (wire.BUDGET, ()),
     "approvals list": (wire.APPROVAL, ("--all", "--limit", "5000")),
     "audit list": (wire.AUDIT, ("--limit", "9000")),
     "audit verify": (wire.AUDIT_FINDING, ()),
@@ -86,7 +87,7 @@ FINDINGS = ("reconcile", "audit verify")
 NEVER_CSV = ("ANCHOR", "BACKED_UP", "GRANT", "IMPORTED", "PRICES_ADDED", "REPRICED", "RESTORED", "SETTLED")
 """Records that only JSON has: parts of one thing, and results."""
 
-OF_OUR_OWN = {"cursor", "what", "stored", "computed", "state", "problem"}
+OF_OUR_OWN = {"budgetStatus", "cursor", "what", "stored", "computed", "state", "problem"}
 """Text that the program itself makes."""
 
 VOCABULARY = {

@@ -28,7 +28,7 @@ from billing_console.services.identity import account_of, system
 from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.limits import set_limit
 from billing_console.services.operators import add_operator, remove_operator
-from billing_console.services.pools import get_pool, set_threshold
+from billing_console.services.pools import get_pool, set_thresholds
 from billing_console.services.recharges import recharge
 from billing_console.services.reconcile import reconcile
 from billing_console.services.setup import init
@@ -106,9 +106,12 @@ LINES = (
     Line("audit verify"),
     Line("audit anchor", "--output ANCHORS"),
     Line("backup", "BACKUP", Action.BACKUP),
-    Line("pools threshold", "openai 20", Action.POOL_THRESHOLD),
+    Line("pools threshold", "openai --percent 20", Action.POOL_THRESHOLD),
     Line("limits list"),
     Line("limits set", "per_operation 5", Action.LIMIT),
+    Line("budgets list"),
+    Line("budgets set", "5000", Action.BUDGET),
+    Line("budgets off", "--provider openai", Action.BUDGET),
     Line("approvals list"),
     Line("approvals approve", "1 --yes", Action.APPROVE),
     Line("approvals reject", "1 --reason r", Action.REJECT),
@@ -271,7 +274,7 @@ ADMINS_ONLY: tuple[tuple[Action, Callable[[Ledger], object]], ...] = (
     (Action.OPERATOR_ADD, lambda ledger: add_operator(ledger, "olga", Role.ADMIN)),
     (Action.OPERATOR_REMOVE, lambda ledger: remove_operator(ledger, "second")),
     (Action.LIMIT, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, None)),
-    (Action.POOL_THRESHOLD, lambda ledger: set_threshold(ledger, "openai", Decimal(3))),
+    (Action.POOL_THRESHOLD, lambda ledger: set_thresholds(ledger, "openai", {"percent": Decimal(3)})),
     (Action.REPAIR, lambda ledger: reconcile(ledger, repair=True)),
     (Action.APPROVE, lambda ledger: approve(ledger, 1)),
     (Action.REJECT, lambda ledger: reject(ledger, 1, reason="r")),
