@@ -296,6 +296,7 @@ class QuotaGrant(SQLModel, table=True):
         Index("ix_quota_grants_user", "user_id", "id"),
         Index("ix_quota_grants_operator", "operator", "created_at"),
         Index("ix_quota_grants_expiry", "expires_at"),
+        Index("ix_quota_grants_user_expiry", "user_id", "expires_at"),
         Index("uq_quota_grants_expires", "expires_id", unique=True),
     )
 

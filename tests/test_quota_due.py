@@ -75,6 +75,7 @@ def test_what_expires_is_gone_at_that_instant_and_booked_once(noon: Ledger) -> N
     just_before, then, later = (at(noon, NOON + HOUR + timedelta(seconds=n)) for n in (-1, 0, 600))
     assert [left(just_before), left(then), left(later)] == [6, 0, 0]
     assert quota_details(then, "alice").quota.is_blocked and not quota_details(just_before, "alice").quota.is_blocked
+    assert '"expiresAt":"2026-03-10T05:00:00Z"' in str(list_audit(noon, AuditFilter(action="quotas.grant"))[0].after)
     assert book_all_due(just_before) == 0
     assert (book_all_due(later), book_all_due(later)) == (1, 0)
     assert left(later) == 0

@@ -14,7 +14,8 @@ from billing_console.money import NANO
 from billing_console.services.ledger import Ledger
 from billing_console.services.quota_use import DAYS, ENOUGH, UserUse, compare, lasts, user_uses
 from billing_console.services.quotas import grant_quota, quota_details
-from tests.factories import NOON, at, gateway_insert, spend
+from tests.factories import NOON, at, execute, gateway_insert, spend
+from tests.test_usage_plans import plan, statements
 
 MIDNIGHT = datetime(2026, 3, 9, 16, 0, tzinfo=UTC)
 """The first instant of the business day of NOON in Asia/Shanghai."""
@@ -115,3 +116,14 @@ def test_the_work_stops_where_it_is_cancelled(ledger: Ledger) -> None:
         return len(asked) > 2
 
     assert len(list(user_uses(ledger, ["alice"] * 9, cancelled))) == 2
+
+
+def test_use_is_read_by_seeks_in_the_user_s_index(sqlite_ledger: Ledger) -> None:
+    for number in range(40):
+        on_day(sqlite_ledger, number, "1", model_id=f"m{number % 4}")
+    execute(sqlite_ledger, "ANALYZE")
+    with statements(sqlite_ledger) as seen:
+        use(sqlite_ledger)
+    (asked,) = seen
+    (step,) = (step for step in plan(sqlite_ledger, *asked) if "usage_records" in step)
+    assert "ix_usage_user (user_id=? AND provider_id=? AND model_id=? AND created_at>? AND created_at<?)" in step

@@ -156,7 +156,8 @@ def book(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota, wante
             "amount": grant.amount,
             "reference": grant.reference,
             "operator": operator,
-        },
+        }
+        | ({} if grant.expires_at is None else {"expiresAt": grant.expires_at}),
     )
     return grant
 

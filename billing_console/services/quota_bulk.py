@@ -25,6 +25,7 @@ from billing_console.services.quota_booking import (
     QuotaChange,
     change_of,
     checked_key,
+    expiry_of,
     frozen,
     known_grant,
     lock_quota,
@@ -159,7 +160,8 @@ def _note(trail: Trail, ledger: Ledger, new: list[Wanted], results: list[GrantVi
             "requests": [result.id for result in done if isinstance(result, ApprovalView)],
             "reference": new[0].reference,
             "operator": ledger.operator,
-        },
+        }
+        | ({} if not new[0].note else {"expiresAt": expiry_of(new[0])}),
     )
 
 

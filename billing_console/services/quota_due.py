@@ -6,15 +6,15 @@ before every other change of that user's quota, so that the order of the rows is
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from itertools import accumulate
 
 from sqlalchemy import func, select, tuple_
-from sqlmodel import Session, col
-from sqlmodel import select as select_model
+from sqlmodel import Session
 
 from billing_console.clock import iso
 from billing_console.money import exact_sum
@@ -39,16 +39,29 @@ BATCH = 200
 
 def due_rows(session: Session, ledger: Ledger, quota: UserQuota) -> list[Due]:
     """Return what is due of a user and not booked yet."""
-    grants = _grants(session, quota.user_id)
+    rows, keys = _rows(session, quota.user_id)
     periodic = session.get(PeriodicQuota, quota.user_id)
-    keys = {grant.idempotency_key for grant in grants}
     now = ledger.clock()
     given = coming(periodic, keys, now, ledger.timezone) if periodic is not None else []
+    return due(rows, given, _Use(session, quota).before, now)
 
-    def used_at(instant: datetime) -> Decimal:
-        return quota.used_amount - _used_since(session, quota.user_id, instant)
 
-    return due([_row(grant) for grant in grants], given, used_at, now)
+class _Use:
+    """What a user had used before an instant; instants are asked for in order, and calls are read since the first."""
+
+    def __init__(self, session: Session, quota: UserQuota) -> None:
+        self._session, self._quota = session, quota
+        self._instants: list[datetime] = []
+        self._since: list[Decimal] | None = None
+
+    def before(self, instant: datetime) -> Decimal:
+        """Return what was used by calls made before an instant, as far as they are counted, in yuan."""
+        if self._since is None:
+            calls = _calls_since(self._session, self._quota.user_id, instant)
+            self._instants = [at for at, _cost in calls]
+            self._since = [Decimal(0), *accumulate(cost for _at, cost in reversed(calls))]
+        later = len(self._instants) - bisect_left(self._instants, instant)
+        return self._quota.used_amount - self._since[later]
 
 
 def due_amount(session: Session, ledger: Ledger, quota: UserQuota) -> Decimal:
@@ -70,7 +83,7 @@ def due_amounts(session: Session, ledger: Ledger) -> dict[str, Decimal]:
 
 def left_of_grants(session: Session, quota: UserQuota) -> Books:
     """Return what is left of each of a user's grants, by the rows that are booked."""
-    return replay([_row(grant) for grant in _grants(session, quota.user_id)], quota.used_amount)
+    return replay(_rows(session, quota.user_id)[0], quota.used_amount)
 
 
 def book_due(session: Session, ledger: Ledger, trail: Trail, quota: UserQuota) -> list[Due]:
@@ -134,40 +147,50 @@ def due_users(session: Session, now: datetime, among: Sequence[str] | None = Non
     """Return, in order of id, the users of whom something may be due: a grant of theirs expired since their last row.
 
     Who has a periodic quota is among them by the grant of the period before. Who has nothing left has nothing that
-    could expire, so that grants used up long ago cost nothing, unless a next period is to be given.
+    could expire. Each user takes two seeks, however many grants there are.
     """
     grants, quotas, periods = (table_of(model) for model in (QuotaGrant, UserQuota, PeriodicQuota))
-    later = grants.alias()
-    newer = select(later.c.id).where(later.c.user_id == grants.c.user_id, later.c.created_at >= grants.c.expires_at)
-    something = quotas.c.granted_amount > quotas.c.used_amount
-    periodic = select(periods.c.user_id).where(periods.c.user_id == grants.c.user_id).exists()
+    mine = grants.c.user_id == quotas.c.user_id
+    ended = select(func.max(grants.c.expires_at)).where(mine, grants.c.expires_at <= now)
+    last = select(grants.c.created_at).where(mine).order_by(grants.c.id.desc()).limit(1)
+    periodic = select(periods.c.user_id).where(periods.c.user_id == quotas.c.user_id)
     query = (
-        select(grants.c.user_id)
-        .join(quotas, quotas.c.user_id == grants.c.user_id)
-        .where(grants.c.expires_at <= now, something | periodic, ~newer.exists())
-        .distinct()
+        select(quotas.c.user_id)
+        .where((quotas.c.granted_amount > quotas.c.used_amount) | periodic.exists())
+        .where(ended.correlate(quotas).scalar_subquery() > last.correlate(quotas).scalar_subquery())
+        .where(select(grants.c.id).where(grants.c.expires_at <= now).exists())
     )
     if among is not None:
-        query = query.where(grants.c.user_id.in_(among))
+        query = query.where(quotas.c.user_id.in_(among))
     return sorted(session.connection().execute(query).scalars())
 
 
-def _grants(session: Session, user_id: str) -> Sequence[QuotaGrant]:
-    return session.exec(
-        select_model(QuotaGrant).where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id))
-    ).all()
+def _rows(session: Session, user_id: str) -> tuple[list[Row], set[str]]:
+    """Return a user's rows in order, and their keys."""
+    column = table_of(QuotaGrant).c
+    query = (
+        select(
+            column.id, column.amount, column.used_before, column.expires_at, column.expires_id, column.idempotency_key
+        )
+        .where(column.user_id == user_id)
+        .order_by(column.id)
+    )
+    found = session.connection().execute(query).all()
+    return [Row(*row[:5]) for row in found], {row.idempotency_key for row in found}
 
 
-def _row(grant: QuotaGrant) -> Row:
-    return Row(grant.id or 0, grant.amount, grant.used_before, grant.expires_at, grant.expires_id)
+def _calls_since(session: Session, user_id: str, instant: datetime) -> list[tuple[datetime, Decimal]]:
+    """Return when a user's calls since an instant were made and what they cost, as far as they are counted, in order.
 
-
-def _used_since(session: Session, user_id: str, instant: datetime) -> Decimal:
-    """Return what a user's calls since an instant cost, as far as they are counted, by seeks in the user's index."""
+    The user's index begins with the user, the provider and the model: with every pair known, it takes a seek for each.
+    """
     records, models, outbox = (table_of(model) for model in (UsageRecord, Model, UsageOutbox))
     pairs = tuple_(records.c.provider_id, records.c.model_id).in_(select(models.c.provider_id, models.c.model_id))
     waiting = select(outbox.c.usage_id).where(outbox.c.usage_id == records.c.id)
-    query: Any = select(func.sum(records.c.cost_amount)).where(
-        records.c.user_id == user_id, pairs, records.c.created_at >= instant, ~waiting.exists()
+    query = (
+        select(records.c.created_at, records.c.cost_amount)
+        .where(records.c.user_id == user_id, pairs, records.c.created_at >= instant, records.c.cost_amount != 0)
+        .where(~waiting.exists())
+        .order_by(records.c.created_at)
     )
-    return session.connection().execute(query).scalar_one() or Decimal(0)
+    return [(at, cost) for at, cost in session.connection().execute(query)]

@@ -70,8 +70,8 @@ class PeriodicQuotaDialog(ConfirmedForm["PeriodicSet"]):
         """Say what will be given to whom."""
         if values["amount"] is None:
             return _("Give %(user)s no periodic quota any more?") % {"user": values["userId"]}
-        amount = money.shown_exact(values["amount"], symbol=self.console.symbol)
-        words = {"user": values["userId"], "amount": amount, "every": _(EVERY[Period(values["period"])])}
+        amount, period = money.shown_exact(values["amount"], symbol=self.console.symbol), Period(values["period"])
+        words = {"user": values["userId"], "amount": amount, "every": _(EVERY[period])}
         return _("Give %(user)s %(amount)s %(every)s from now on?") % words
 
     def preview(self, values: dict[str, Any]) -> Callable[[Ledger], Sequence[Change]]:

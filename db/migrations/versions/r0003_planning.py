@@ -25,6 +25,7 @@ def upgrade() -> None:
     op.add_column("quota_grants", sa.Column("expires_id", sa.BigInteger(), nullable=True))
     op.create_index("uq_quota_grants_expires", "quota_grants", ["expires_id"], unique=True)
     op.create_index("ix_quota_grants_expiry", "quota_grants", ["expires_at"])
+    op.create_index("ix_quota_grants_user_expiry", "quota_grants", ["user_id", "expires_at"])
     create(
         "periodic_quotas",
         text("user_id"),
