@@ -374,7 +374,7 @@ def test_a_log_that_begins_with_an_upgrade_vouches_for_all_that_was_there(
 
 def back_to_0002(ledger: Ledger) -> None:
     """Take away what revision 0003 added."""
-    for index in ("uq_quota_grants_expires", "ix_quota_grants_expiry"):
+    for index in ("uq_quota_grants_expires", "ix_quota_grants_expiry", "ix_quota_grants_user_expiry"):
         execute(ledger, f"DROP INDEX {index}")
     for table, columns in {
         "resource_pools": ("low_amount", "low_days"),

@@ -301,10 +301,10 @@ def test_an_option_goes_before_the_environment_before_the_file_before_the_locale
 def test_switching_the_language_switches_every_form_of_message() -> None:
     marked = N_("Refresh")
     assert (_(marked), ngettext("%(count)d pool", "%(count)d pools", 2)) == ("Refresh", "%(count)d pools")
-    assert pgettext("list", "Models") == "Models"
+    assert pgettext("amount", "Usage") == "Usage"
     use_language("zh")
     assert (_(marked), ngettext("%(count)d pool", "%(count)d pools", 2)) == ("刷新", "%(count)d 个资源池")
-    assert (pgettext("list", "Models"), _("Models")) == ("模型", "模型管理")
+    assert (pgettext("amount", "Usage"), _("Usage")) == ("用量", "使用记录")
     assert _("a message that is in no catalogue") == "a message that is in no catalogue"
 
 
