@@ -130,7 +130,7 @@ class CostStatisticsView(DataPane[Costs]):
         self.query_one("#change", Line).say(change_words(data.totals, symbol))
         self.query_one("#month", Line).say(month_words(data.month, symbol))
         self.query_one(TrendChart).show(data.trend, symbol)
-        self._say_legend(data.trend)
+        self._fit(data.trend)
         self.query_one("#costs-table", RecordTable).show(data.rows)
         totals = data.totals.totals
         days = (min(data.chosen.end, self.console.now().date()) - data.chosen.start).days + 1
@@ -147,16 +147,16 @@ class CostStatisticsView(DataPane[Costs]):
     def _shown(self, amount: Decimal) -> str:
         return money.shown(amount, symbol=self.console.symbol)
 
-    def _say_legend(self, trend: Trend) -> None:
+    def _fit(self, trend: Trend) -> None:
+        self.set_class(self.size.height < LOW, "-low")
         line = self.query_one("#legend", Line)
         line.set_class(len(trend.groups) < 2, "-one-group")
         line.say(legend(trend, self.console.symbol, self.size.width - 2, _spelled))
 
     def on_resize(self) -> None:
         """Give the legend the new width, and the table all the room where there is little."""
-        self.set_class(self.size.height < LOW, "-low")
         if self.data is not None:
-            self._say_legend(self.data.trend)
+            self._fit(self.data.trend)
 
     # Filter, grouping, export
 

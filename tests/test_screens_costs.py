@@ -226,7 +226,7 @@ async def test_an_admin_sets_and_removes_a_budget(spent: Ledger, sqlite_url: str
         assert budget_of(spent, "anthropic") == 500
         assert "¥500" in keys.line("anthropic")
         await keys.press("x")
-        assert "¥500.00 → none" in keys.screen
+        await keys.until(lambda: "¥500.00 → none" in keys.screen)
         await keys.press("y")
         assert budget_of(spent, "anthropic") is None
         assert "no budget" in keys.line("anthropic")
@@ -275,7 +275,7 @@ async def test_every_size_shows_every_dialog_without_a_crash(
     async with console(sqlite_url, size=size) as keys:
         await keys.press("2", "t", "t", "t", "w", "b", "B", "c", "escape", "escape", "u", "escape")
         table = keys.app.query_one("#costs-table", RecordTable)
-        assert table.has_focus and table.size.height >= 2
+        await keys.until(lambda: table.has_focus and table.size.height >= 2)
 
 
 async def test_a_day_beyond_the_calendar_is_refused(spent: Ledger, sqlite_url: str) -> None:
