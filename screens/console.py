@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import contextmanager
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual import events
@@ -17,7 +19,7 @@ from billing_console.i18n import _
 from screens.key_queue import KeyQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime, tzinfo
     from pathlib import Path
 
@@ -114,6 +116,40 @@ def console_of(node: Widget) -> Console:
     return app
 
 
+class Question:
+    """A question to the ledger that is being answered in a thread, and can be stopped."""
+
+    def __init__(self, console: Console, ledger: Ledger) -> None:
+        """Keep whom it was asked."""
+        self.stopped = False
+        self._console = console
+        self._ledger = ledger
+        self._thread: int | None = None
+        self._lock = Lock()
+
+    @contextmanager
+    def in_thread(self) -> Iterator[None]:
+        """Hold while this thread works on the answer."""
+        with self._lock:
+            self._thread = get_ident()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._thread = None
+
+    def stop(self) -> None:
+        """Want no answer any more, and tell the database, in a thread: it may be slow to hear."""
+        self.stopped = True
+        self._console.keys.answered(self)
+        self._console.run_worker(self._interrupt, thread=True, exit_on_error=False)
+
+    def _interrupt(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                self._ledger.interrupt(self._thread)
+
+
 def ask(
     node: Widget,
     work: Callable[[Ledger], Answer],
@@ -122,7 +158,7 @@ def ask(
     *,
     group: str = "ask",
     keys_wait: bool = False,
-) -> None:
+) -> Question | None:
     """Run `work` on the ledger in a thread, then call `done` or `failed` on the UI thread.
 
     A newer question of the same group and node replaces an older one, whose answer is dropped. With `keys_wait` keys
@@ -132,23 +168,26 @@ def ask(
     ledger = console.ledger
     if ledger is None:
         failed(Unavailable(_("The database is not open."), _("Press r to try again.")))
-        return
-    question = object()
+        return None
+    question = Question(console, ledger)
     if keys_wait:
         console.keys.wait_for(question)
 
     def answer(handler: Callable[[Any], None], value: object) -> None:
-        handler(value)
+        if console.is_running and not question.stopped:
+            handler(value)
         console.keys.answered(question)
 
     def run() -> None:
         worker = get_current_worker()
         handler: Callable[[Any], None] = done
         try:
-            value: object = work(ledger)
+            with question.in_thread():
+                value: object = work(ledger)
         except Exception as error:
             handler, value = failed, console.explain(error)
         if worker.is_cancelled or not node.call_later(answer, handler, value):
             console.call_later(console.keys.answered, question)
 
     node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)
+    return question
