@@ -13,7 +13,8 @@ from textual.content import Content
 from billing_console.errors import NotPermitted
 from billing_console.i18n import N_, _
 from screens.binding_ids import named
-from screens.console import Console, Question, ask, console_of
+from screens.console import Console, ask, console_of
+from screens.question import Question
 from screens.widgets.line import Line, paragraphs
 from screens.widgets.table import RecordTable
 
@@ -37,6 +38,9 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
 
     NAME: ClassVar[str] = ""
     """Short name: begins the names of exported files."""
+
+    SHOWS: ClassVar[str] = ""
+    """What this tab shows, in a sentence marked with N_(), for whoever meets it empty."""
 
     EMPTY: ClassVar[str] = ""
     """What to do when there is nothing to show, marked with N_(): names the command that fills this tab."""
@@ -264,7 +268,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def _empty(self) -> str:
         text = _(self.EMPTY)
         advised = self.EMPTY_NEEDS is None or self.console.may(self.EMPTY_NEEDS)
-        return text if advised else text.partition("\n\n")[0]
+        text = text if advised else text.partition("\n\n")[0]
+        return f"{text}\n\n{_(self.SHOWS)}" if self.SHOWS else text
 
     def _failed(self, error: BillingError) -> None:
         self._busy = False

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import contextmanager
-from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual import events
@@ -17,9 +15,10 @@ from billing_console import clock
 from billing_console.errors import BillingError, Unavailable
 from billing_console.i18n import _
 from screens.key_queue import KeyQueue
+from screens.question import Question
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime, tzinfo
     from pathlib import Path
 
@@ -114,40 +113,6 @@ def console_of(node: Widget) -> Console:
     app = node.app
     assert isinstance(app, Console)
     return app
-
-
-class Question:
-    """A question to the ledger that is being answered in a thread, and can be stopped."""
-
-    def __init__(self, console: Console, ledger: Ledger) -> None:
-        """Keep whom it was asked."""
-        self.stopped = False
-        self._console = console
-        self._ledger = ledger
-        self._thread: int | None = None
-        self._lock = Lock()
-
-    @contextmanager
-    def in_thread(self) -> Iterator[None]:
-        """Hold while this thread works on the answer."""
-        with self._lock:
-            self._thread = get_ident()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._thread = None
-
-    def stop(self) -> None:
-        """Want no answer any more, and tell the database, in a thread: it may be slow to hear."""
-        self.stopped = True
-        self._console.keys.answered(self)
-        self._console.run_worker(self._interrupt, thread=True, exit_on_error=False)
-
-    def _interrupt(self) -> None:
-        with self._lock:
-            if self._thread is not None:
-                self._ledger.interrupt(self._thread)
 
 
 def ask(

@@ -40,6 +40,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolView, ...]"]):
     """Tab 3 (seed, ResourcePoolManagement)."""
 
     NAME = "pools"
+    SHOWS = N_("This tab shows what is left of the prepaid balance at each provider, and recharges it.")
     EMPTY = N_("No provider is known yet.\n\nAdd one with its pool: billing-console pools add PROVIDER")
     EMPTY_NEEDS = Action.POOL_OPEN
     NEEDS: ClassVar = {"recharge": Action.RECHARGE, "check_now": Action.POOL_CHECK}

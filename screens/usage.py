@@ -51,6 +51,7 @@ class UsageRecordsView(DataPane[Window]):
     """Tab 1 (seed, UsageRecordsView)."""
 
     NAME = "usage"
+    SHOWS = N_("This tab shows every AI call: who made it, to which model, what it used and cost, and why it failed.")
     EMPTY = N_("No usage has been recorded yet.\n\nImport some with: billing-console usage import FILE")
     EMPTY_NEEDS = Action.IMPORT
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -17,7 +17,8 @@ from billing_console.text import storable
 from db.values import PriceUnit, UsageType
 from screens import words
 from screens.dialogs.catalogue import complete_names
-from screens.dialogs.form import Change, Choice, ConfirmedForm, Field, required
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Choice, Field, required
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger

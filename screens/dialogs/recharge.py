@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from billing_console import money
 from billing_console.i18n import N_, _
 from billing_console.text import one_line, storable
-from screens.dialogs.form import Change, ConfirmedForm, Field
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Field
 from screens.dialogs.money_form import MoneyForm, balance, reference
 
 if TYPE_CHECKING:
