@@ -15,7 +15,6 @@ from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.command import CommandPalette
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, TabbedContent, Tabs
@@ -24,7 +23,7 @@ import screens
 from billing_console.app_keys import keymap
 from billing_console.app_ledger import LedgerConsole
 from billing_console.app_looks import HIGH_CONTRAST, THEMES, AsciiFilter
-from billing_console.app_palette import commands
+from billing_console.app_palette import Palette, commands
 from billing_console.app_tabs import TABS, WIDE, LazyPane
 from billing_console.i18n import N_, _
 from billing_console.terminal import ConsoleOptions, crash_line
@@ -230,8 +229,8 @@ class BillingConsoleApp(LedgerConsole):
 
     def action_command_palette(self) -> None:
         """Search every action by name."""
-        if not any(isinstance(screen, CommandPalette) for screen in self.screen_stack):
-            self.push_screen(CommandPalette(placeholder=_("Search for a command…"), id="--command-palette"))
+        if not any(isinstance(screen, Palette) for screen in self.screen_stack):
+            self.push_screen(Palette(placeholder=_("Search for a command…"), id="--command-palette"))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Make every action reachable by name, with its key: those that work here, and those of every other tab."""

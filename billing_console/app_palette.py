@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import SystemCommand
 from textual.binding import Binding
+from textual.command import CommandList, CommandPalette
 
 from billing_console.app_looks import THEMES
 from billing_console.app_tabs import TABS, TabSpec
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 MOVES = ("cursor_", "scroll_", "page_", "column_", "command_palette", "clear_filter", "screen.", "app.")
 """Beginnings of actions that make no sense as commands: moving about, and Textual's own."""
+
+
+class Palette(CommandPalette):
+    """Textual's palette, which crashes on a page key while it has found nothing."""
+
+    def _action_command_list(self, action: str) -> None:
+        if self.query_one(CommandList).option_count:
+            super()._action_command_list(action)
 
 
 def commands(console: BillingConsoleApp, screen: Screen[Any]) -> Iterator[SystemCommand]:

@@ -92,7 +92,12 @@ def has_terminal() -> bool:
 
 
 def _prepare_environment() -> None:
-    """Set what Textual reads once, when it is imported: no animations, and few frames over a slow line."""
+    """Set what Textual reads once, when it is imported: no animations, and few frames over a slow line.
+
+    The terminal alone knows its size: variables that a shell left would be believed instead, by dialogs only.
+    """
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     os.environ["TEXTUAL_ANIMATIONS"] = "none"
     os.environ.setdefault("ESCDELAY", "200" if "SSH_CONNECTION" in os.environ else "100")
     if "SSH_CONNECTION" in os.environ:

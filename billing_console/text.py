@@ -16,7 +16,10 @@ from billing_console.i18n import _
 from billing_console.money import plain
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_JOINERS = {"\u200d", "\ufe0f"}
+_JOINERS = {"\u200d", "\ufe0f", *map(chr, range(0x1F3FB, 0x1F400))}
+_FLAGS = set(map(chr, range(0x1F1E6, 0x1F200)))
+"""Letters of flags: two make one picture on some terminals, and two of twice the width on others."""
+
 _FORMULA = re.compile(r"(?!-\d+(?:\.\d+)?\Z)(?:[\t\r\n\0]|[\s'\"\0]*[=+\-@＝＋－＠|%])")
 """How a cell begins that a spreadsheet may run; some trim blanks and quotes first, | and % lead to other programs.
 
@@ -27,7 +30,7 @@ A negative number is none.
 def clean(text: str) -> str:
     """Make control characters, bidi marks, surrogates and other invisible characters visible, as \\x1b or \\u202e.
 
-    Joiners inside emoji are dropped instead: terminals disagree on their width, which would break alignment.
+    Joiners and skin tones in emoji are dropped instead: terminals disagree on their width, which would break alignment.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -37,7 +40,7 @@ def clean(text: str) -> str:
 def _visible(character: str) -> str:
     if character in _JOINERS:
         return ""
-    if unicodedata.category(character) not in _INVISIBLE:
+    if unicodedata.category(character) not in _INVISIBLE and character not in _FLAGS:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ WAL_SAFE = (3, 51, 3)
 """First SQLite release without the WAL-reset bug, in which a concurrent write and checkpoint may corrupt the file."""
 
 LOCK_TIMEOUT_SECONDS = 30
+INTERRUPT_SECONDS = 2
+"""How long PostgreSQL may take to hear that a query is to be stopped."""
 
 
 class FileReplaced(Exception):
@@ -49,12 +52,41 @@ class Database:
         self.engine = _sqlite(url, read_only, create, timeout, durable) if self.is_sqlite else _postgresql(url, timeout)
         self._reading = self.engine.execution_options(**_reading_options(self.is_sqlite))
         self._writing = self.engine.execution_options(ledger_write=True)
+        self._readers: dict[int, Any] = {}
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Yield a session in which every query sees the same snapshot."""
-        with self._reading.connect() as connection, connection.begin(), Session(bind=connection) as session:
+        with (
+            self._reading.connect() as connection,
+            self._known_to_read(connection.connection.dbapi_connection),
+            connection.begin(),
+            Session(bind=connection) as session,
+        ):
             yield session
+
+    @contextmanager
+    def _known_to_read(self, connection: Any) -> Iterator[None]:
+        thread = threading.get_ident()
+        before = self._readers.get(thread)
+        self._readers[thread] = connection
+        try:
+            yield
+        finally:
+            self._readers[thread] = before
+
+    def interrupt(self, thread: int) -> None:
+        """Stop what this thread is reading, which raises there; what it writes goes on, whole or not at all.
+
+        The caller keeps the thread from reading something else meanwhile.
+        """
+        connection = self._readers.get(thread)
+        if connection is None:
+            return
+        if self.is_sqlite:
+            connection.interrupt()
+        else:
+            connection.cancel_safe(timeout=INTERRUPT_SECONDS)
 
     @contextmanager
     def writing(self, *, one_snapshot: bool = False) -> Iterator[Session]:

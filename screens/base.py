@@ -14,6 +14,7 @@ from billing_console.errors import NotPermitted
 from billing_console.i18n import N_, _
 from screens.binding_ids import named
 from screens.console import Console, ask, console_of
+from screens.question import Question
 from screens.widgets.line import Line, paragraphs
 from screens.widgets.table import RecordTable
 
@@ -28,12 +29,18 @@ if TYPE_CHECKING:
 
 Data = TypeVar("Data")
 
+LOOK_SECONDS = 0.3
+"""After so long somebody who waits is told that it is still loading."""
+
 
 class DataPane(Vertical, Generic[Data], can_focus=True):
     """One tab. Subclasses say what to ask (`question`), how to draw it (`present`) and what to show without any."""
 
     NAME: ClassVar[str] = ""
     """Short name: begins the names of exported files."""
+
+    SHOWS: ClassVar[str] = ""
+    """What this tab shows, in a sentence marked with N_(), for whoever meets it empty."""
 
     EMPTY: ClassVar[str] = ""
     """What to do when there is nothing to show, marked with N_(): names the command that fills this tab."""
@@ -67,6 +74,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         self._awake = False
         self._busy = False
         self._changed_at = ""
+        self._question: Question | None = None
+        self._stopped = False
 
     def compose(self) -> ComposeResult:
         """Lay out the filter line, the body or a notice in its place, and the summary."""
@@ -160,11 +169,15 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self._notice(self._opening())
             return
         if self.data is None:
-            self._notice(_("Loading…"))
-        self._busy = True
+            self._notice(_("Loading…") + " " + _("Esc stops it."))
+        self._busy, self._stopped = True, False
         self._show_filter()
         first = self.data is None or asked
-        ask(self, self.question(), partial(self._loaded, asked), self._failed, group="load", keys_wait=first)
+        done = partial(self._loaded, asked)
+        question = ask(self, self.question(), done, self._failed, group="load", keys_wait=first)
+        self._question = question if first else None
+        if first:
+            self.set_timer(LOOK_SECONDS, partial(self._say_loading, question))
 
     def role_changed(self) -> None:
         """Offer what the role allows now."""
@@ -198,9 +211,31 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
 
     # The cycle
 
+    def _say_loading(self, question: Question | None) -> None:
+        """Say that an answer somebody waits for is not there yet; a quick one is not worth the bytes."""
+        if self._loading and question is self._question:
+            self._write(".pane-age", _("loading… Esc stops it."))
+
+    @property
+    def _loading(self) -> bool:
+        """Whether somebody waits for what is being loaded, so that Esc stops it."""
+        return self._busy and self._question is not None
+
+    def _stop_loading(self) -> None:
+        """Give up what is being loaded, until somebody wants it again."""
+        if self._question is not None:
+            self._question.stop()
+        self._busy, self._stopped, self._question = False, True, None
+        if self.data is None:
+            self._notice(_("Stopped. Press r to load it again."))
+        self._write(".pane-age", _("stopped, r loads again"))
+        self.refresh_bindings()
+
     def _poll(self) -> None:
         """Load again unless a dialog covers the tab; say so when the last question is still waiting for its answer."""
-        if not self._awake or self.screen is not self.app.screen:
+        if not self._awake or self._stopped or self.screen is not self.app.screen:
+            return
+        if self._loading:
             return
         if self._busy:
             self._write(".pane-age", _("waiting for the database…"))
@@ -237,7 +272,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def _empty(self) -> str:
         text = _(self.EMPTY)
         advised = self.EMPTY_NEEDS is None or self.console.may(self.EMPTY_NEEDS)
-        return text if advised else text.partition("\n\n")[0]
+        text = text if advised else text.partition("\n\n")[0]
+        return f"{text}\n\n{_(self.SHOWS)}" if self.SHOWS else text
 
     def _failed(self, error: BillingError) -> None:
         self._busy = False
@@ -245,6 +281,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             return
         self.console.report(self.NAME, error)
         if self.data is None:
+            self._write(".pane-age", "")
             self._notice(paragraphs(error.message, error.hint, self._retrying()))
         else:
             self._write(".pane-age", _("as of %(time)s, not refreshed") % {"time": self._changed_at})
@@ -280,7 +317,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         if action in self.NEEDS and not self.console.may(self.NEEDS[action]):
             return False
         if action == "clear_filter":
-            return self.is_filtered()
+            return self._loading or self.is_filtered()
         if action == "export":
             return self.has_class("-filled")
         return True
@@ -293,7 +330,10 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self.load(asked=True)
 
     def action_clear_filter(self) -> None:
-        """Show everything again."""
+        """Stop what is being loaded; else show everything again."""
+        if self._loading:
+            self._stop_loading()
+            return
         self.reset_filter()
         self.load(asked=True)
 

@@ -15,6 +15,7 @@ from billing_console import clock
 from billing_console.errors import BillingError, Unavailable
 from billing_console.i18n import _
 from screens.key_queue import KeyQueue
+from screens.question import Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +123,7 @@ def ask(
     *,
     group: str = "ask",
     keys_wait: bool = False,
-) -> None:
+) -> Question | None:
     """Run `work` on the ledger in a thread, then call `done` or `failed` on the UI thread.
 
     A newer question of the same group and node replaces an older one, whose answer is dropped. With `keys_wait` keys
@@ -132,23 +133,26 @@ def ask(
     ledger = console.ledger
     if ledger is None:
         failed(Unavailable(_("The database is not open."), _("Press r to try again.")))
-        return
-    question = object()
+        return None
+    question = Question(console, ledger)
     if keys_wait:
         console.keys.wait_for(question)
 
     def answer(handler: Callable[[Any], None], value: object) -> None:
-        handler(value)
+        if console.is_running and not question.stopped:
+            handler(value)
         console.keys.answered(question)
 
     def run() -> None:
         worker = get_current_worker()
         handler: Callable[[Any], None] = done
         try:
-            value: object = work(ledger)
+            with question.in_thread():
+                value: object = work(ledger)
         except Exception as error:
             handler, value = failed, console.explain(error)
         if worker.is_cancelled or not node.call_later(answer, handler, value):
             console.call_later(console.keys.answered, question)
 
     node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)
+    return question

@@ -74,6 +74,7 @@ class CostStatisticsView(DataPane[Costs]):
     """Tab 2 (seed, CostStatisticsView)."""
 
     NAME = "costs"
+    SHOWS = N_("This tab shows what the calls cost, by day, provider, model and type.")
     EMPTY = N_(
         "Nothing was used in this period. Press / for another one.\n\n"
         "Import usage with: billing-console usage import FILE"

@@ -38,6 +38,7 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
     """Tab 5 (seed, ModelsManagement)."""
 
     NAME = "models"
+    SHOWS = N_("This tab shows which models can be called, and why others cannot.")
     EMPTY = N_("No model is known yet.\n\nModels come with prices and usage: billing-console prices import FILE")
     FILTER_TITLE = N_("Filter models")
     EMPTY_NEEDS = Action.PRICE

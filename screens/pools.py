@@ -47,6 +47,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolOutlook, ...]"]):
     """Tab 3 (seed, ResourcePoolManagement)."""
 
     NAME = "pools"
+    SHOWS = N_("This tab shows what is left of the prepaid balance at each provider, and recharges it.")
     EMPTY = N_("No provider is known yet.\n\nAdd one with its pool: billing-console pools add PROVIDER")
     EMPTY_NEEDS = Action.POOL_OPEN
     NEEDS: ClassVar = {

@@ -33,6 +33,7 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
     """Tab 6 (seed, PricingManagement)."""
 
     NAME = "pricing"
+    SHOWS = N_("This tab shows what each model is billed at, since when, and from when on.")
     EMPTY = N_("No price is known yet.\n\nPress p to add one, or: billing-console prices import FILE")
     FILTER_TITLE = N_("Filter prices")
     EMPTY_NEEDS = Action.PRICE

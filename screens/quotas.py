@@ -51,6 +51,7 @@ class UserQuotaManagement(SearchPane["QuotaPage"]):
     """Tab 4 (seed, UserQuotaManagement)."""
 
     NAME = "quotas"
+    SHOWS = N_("This tab shows how much each user may still spend, and grants more.")
     EMPTY = N_(
         "No user is known yet.\n\nPress c to grant the first quota, or: billing-console quotas grant USER AMOUNT"
     )

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from billing_console import wire
-from billing_console.i18n import N_, _
+from billing_console.i18n import N_
 from billing_console.services.actions import Action
 from db.values import CallStatus
 from screens.base import DataPane
@@ -30,9 +30,6 @@ from screens.widgets.table import RecordTable
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
 
-SLOW = 0.3
-"""Seconds after which a filter that has not been answered says so."""
-
 NEAR = 20
 """Rows from the edge of the window at which the next page is loaded."""
 
@@ -41,6 +38,7 @@ class UsageRecordsView(DataPane[Window]):
     """Tab 1 (seed, UsageRecordsView)."""
 
     NAME = "usage"
+    SHOWS = N_("This tab shows every AI call: who made it, to which model, what it used and cost, and why it failed.")
     EMPTY = N_("No usage has been recorded yet.\n\nImport some with: billing-console usage import FILE")
     EMPTY_NEEDS = Action.IMPORT
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -137,7 +135,7 @@ class UsageRecordsView(DataPane[Window]):
             self._jump = move
             self.follow.resume()
         self._move = move
-        self.load()
+        self.load(asked=move in ("first", "last"))
 
     @property
     def window(self) -> Window:
@@ -195,12 +193,6 @@ class UsageRecordsView(DataPane[Window]):
             self.wish = wish
             self.summary.begin()
             self.go("first")
-            self.set_timer(SLOW, self._say_loading)
-
-    def _say_loading(self) -> None:
-        """Say that the records on the screen are still those of the filter before."""
-        if self._busy:
-            self._write(".pane-age", _("Loading…"))
 
     def action_parts(self) -> None:
         """Put the keyboard on the parts of the filter, to take one off or turn it round."""

@@ -128,6 +128,13 @@ def test_an_alert_raised_elsewhere_appears_without_a_key_and_goes(sqlite_url: st
         console.until_gone("5.00%")
 
 
+def test_a_size_that_a_shell_left_behind_is_not_believed(sqlite_url: str) -> None:
+    with terminal("--database", sqlite_url, size=(120, 30), COLUMNS="80", LINES="24") as console:
+        console.until(EMPTY)
+        console.type("L")
+        assert "─" * 118 in console.until("Audit log")
+
+
 def test_a_large_chinese_terminal_is_given_back_too(sqlite_url: str) -> None:
     with terminal("--database", sqlite_url, size=(200, 50), LANG="zh_CN.UTF-8") as console:
         console.until("Asia/Shanghai")

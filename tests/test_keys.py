@@ -42,6 +42,14 @@ async def test_the_palette_says_so_where_an_action_has_nothing_to_act_on(sqlite_
         await keys.until(lambda: "not possible here now" in keys.said)
 
 
+async def test_page_keys_in_a_palette_that_found_nothing_do_nothing(sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("colon")
+        await keys.type("zzzzqqqq")
+        await keys.press("pagedown", "pageup", "home", "end", "down", "up", "enter")
+        assert keys.app.is_running
+
+
 async def test_the_palette_offers_a_viewer_nothing_that_writes(sqlite_ledger: Ledger, sqlite_url: str) -> None:
     acting(sqlite_ledger, "li.na", Role.VIEWER)
     async with console(sqlite_url, name="li.na") as keys:

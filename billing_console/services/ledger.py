@@ -63,6 +63,10 @@ class Ledger:
         """Name the database for people, without a password."""
         return self.database.label
 
+    def interrupt(self, thread: int) -> None:
+        """Stop what a thread is reading at this moment; it must not begin with something else meanwhile."""
+        self.database.interrupt(thread)
+
     def close(self) -> None:
         """Close the database connections."""
         self.database.close()

@@ -22,7 +22,8 @@ from screens.console import ask
 from screens.cost_columns import right
 from screens.cost_figures import BUDGET_STYLES, budget_status, rounded
 from screens.dialogs.base import Dialog
-from screens.dialogs.form import Change, ConfirmedForm, Field
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Field
 from screens.widgets.table import Column, RecordTable
 
 if TYPE_CHECKING:

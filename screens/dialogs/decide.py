@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from billing_console import money
 from billing_console.i18n import N_, _
 from screens import words
-from screens.dialogs.form import Change, ConfirmedForm, Field
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Field
 from screens.dialogs.grant import quota_changes
 from screens.dialogs.money_form import balance, reference
 

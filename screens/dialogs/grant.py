@@ -16,7 +16,8 @@ from billing_console.i18n import N_, _
 from billing_console.text import storable
 from screens import words
 from screens.dialogs.catalogue import UserSuggester
-from screens.dialogs.form import Change, Field, required
+from screens.dialogs.confirm import Change
+from screens.dialogs.form import Field, required
 from screens.dialogs.money_form import MoneyForm, balance
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line, storable
 from db.values import ModelStatus
 from screens import words
-from screens.dialogs.form import Change, ConfirmedForm, Field, required
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Field, required
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger

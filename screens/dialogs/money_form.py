@@ -10,7 +10,8 @@ from billing_console import money
 from billing_console.i18n import N_, _
 from billing_console.text import storable
 from screens.dialogs.base import Result
-from screens.dialogs.form import Change, ConfirmedForm, Field, FieldRow, required
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Field, FieldRow, required
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger

@@ -11,7 +11,8 @@ from billing_console import money
 from billing_console.i18n import N_, _
 from billing_console.text import one_line
 from screens import words
-from screens.dialogs.form import Change, ConfirmedForm, Field
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Field
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger

@@ -20,7 +20,8 @@ from db.values import PriceUnit, UsageType
 from screens import price_comparison, words
 from screens.console import ask
 from screens.dialogs.catalogue import complete_names
-from screens.dialogs.form import Change, Choice, ConfirmedForm, Field, FormDialog, required
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Choice, Field, FormDialog, required
 from screens.widgets.line import Line
 
 if TYPE_CHECKING:

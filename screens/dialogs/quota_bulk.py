@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from billing_console import money
 from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line
-from screens.dialogs.form import Change, Field
+from screens.dialogs.confirm import Change
+from screens.dialogs.form import Field
 from screens.dialogs.grant import expiry_field, spelled_expiry
 from screens.dialogs.money_form import MoneyForm, balance
 

@@ -11,7 +11,8 @@ from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _
 from billing_console.services.quota_periods import EVERY
 from db.values import Period
-from screens.dialogs.form import Change, ConfirmedForm, Field, FieldRow
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Field, FieldRow
 from screens.dialogs.grant import user_field
 
 if TYPE_CHECKING:

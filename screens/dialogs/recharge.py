@@ -13,7 +13,8 @@ from billing_console import money
 from billing_console.i18n import N_, _, ngettext
 from billing_console.text import one_line, storable
 from screens.console import ask
-from screens.dialogs.form import Change, Choice, ConfirmedForm, Field, FieldInput, FieldRow
+from screens.dialogs.confirm import Change, ConfirmedForm
+from screens.dialogs.form import Choice, Field, FieldInput, FieldRow
 from screens.dialogs.money_form import MoneyForm, balance, reference
 from screens.outlooks import lasts, lasts_from, needed
 from screens.widgets.line import Line
