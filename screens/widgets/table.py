@@ -116,7 +116,7 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self._layout: tuple[tuple[Column[Item], int], ...] = ()
         self._column_key = self.all_columns[0].key
         self._sorted: tuple[str, bool] | None = None
-        self._awaited = ""
+        self._awaited: str | None = None
 
     @property
     def current(self) -> Item | None:
@@ -127,8 +127,8 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         """Show these items; the cursor stays on the same item while it is still there."""
         self._given = tuple(items)
         self._redraw()
-        awaited, self._awaited = self._awaited, ""
-        if awaited in self._drawn:
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None and awaited in self._drawn:
             self.select(awaited)
 
     def use_columns(self, columns: Sequence[Column[Item]]) -> None:
