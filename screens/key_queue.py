@@ -119,19 +119,24 @@ class KeyQueue:
         """Wait until no message is under way: what one widget tells another has arrived, what is mounted is there."""
         try:
             async with asyncio.timeout(REST_SECONDS):
-                seen: list[object] = []
                 while True:
-                    widgets = list(self._app.screen.walk_children(Widget, with_self=True))
-                    await self._round(widgets)
-                    busy = self._app.message_queue_size or any(widget.message_queue_size for widget in widgets)
-                    if not busy and seen == widgets:
+                    widgets = self._widgets()
+                    while self._under_way(widgets):
+                        await asyncio.sleep(0)  # not a pause: lets the widgets handle what they have
+                    await self._round()
+                    if widgets == self._widgets() and not self._under_way(widgets):
                         return
-                    seen = [*widgets]
         except TimeoutError:
             return
 
-    async def _round(self, widgets: list[Widget]) -> None:
-        """Wait until the console and every widget that can be waiting for something has handled its messages so far."""
+    def _widgets(self) -> list[Widget]:
+        return list(self._app.screen.walk_children(Widget, with_self=True))
+
+    def _under_way(self, widgets: list[Widget]) -> bool:
+        return bool(self._app.message_queue_size) or any(widget.message_queue_size for widget in widgets)
+
+    async def _round(self) -> None:
+        """Wait until all that a key passes has finished with it: the focused widget, those around it, the console."""
         done = asyncio.Event()
         left = 0
 
@@ -141,9 +146,8 @@ class KeyQueue:
             if left == 0:
                 done.set()
 
-        focused = self._app.focused
-        asked = [widget for widget in widgets if widget.children or widget is focused or widget.message_queue_size]
-        for node in (self._app, *asked):
+        passed = (self._app.focused or self._app.screen).ancestors_with_self
+        for node in passed:
             left += node.call_later(one_done)
         if left:
             await done.wait()

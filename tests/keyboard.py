@@ -48,7 +48,8 @@ class Keyboard:
 
     async def settled(self) -> None:
         """Wait until every key typed has had its effect, no question is under way and every answer is drawn."""
-        for _round in range(50):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
             await self.pilot.pause()
             waiting = [worker.wait() for worker in self.app.workers if not worker.is_finished]
             if waiting:
