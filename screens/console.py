@@ -133,13 +133,13 @@ def ask(
     if ledger is None:
         failed(Unavailable(_("The database is not open."), _("Press r to try again.")))
         return
-    question = object()
-    if keys_wait:
-        console.keys.wait_for(question)
+    place, question = (node, group), object()
+    if keys_wait or console.keys.waits_for(place):
+        console.keys.wait_for(place, question)
 
     def answer(handler: Callable[[Any], None], value: object) -> None:
         handler(value)
-        console.keys.answered(question)
+        console.keys.answered(place, question)
 
     def run() -> None:
         worker = get_current_worker()
@@ -149,6 +149,6 @@ def ask(
         except Exception as error:
             handler, value = failed, console.explain(error)
         if worker.is_cancelled or not node.call_later(answer, handler, value):
-            console.call_later(console.keys.answered, question)
+            console.call_later(console.keys.answered, place, question)
 
     node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)
