@@ -134,14 +134,14 @@ def ask(
     if ledger is None:
         failed(Unavailable(_("The database is not open."), _("Press r to try again.")))
         return None
-    question = Question(console, ledger)
-    if keys_wait:
-        console.keys.wait_for(question)
+    question = Question(console, ledger, (node, group))
+    if keys_wait or console.keys.waits_for(question.place):
+        console.keys.wait_for(question.place, question)
 
     def answer(handler: Callable[[Any], None], value: object) -> None:
         if console.is_running and not question.stopped:
             handler(value)
-        console.keys.answered(question)
+        console.keys.answered(question.place, question)
 
     def run() -> None:
         worker = get_current_worker()
@@ -152,7 +152,7 @@ def ask(
         except Exception as error:
             handler, value = failed, console.explain(error)
         if worker.is_cancelled or not node.call_later(answer, handler, value):
-            console.call_later(console.keys.answered, question)
+            console.call_later(console.keys.answered, question.place, question)
 
     node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)
     return question

@@ -34,7 +34,7 @@ class KeyQueue:
         self._app = app
         self._deliver = deliver
         self._typed: deque[Typed] = deque()
-        self._questions: set[object] = set()
+        self._questions: dict[object, object] = {}
         self._answered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -63,14 +63,19 @@ class KeyQueue:
         """Drop what was typed ahead: the page that opens must have been seen before anybody says yes to it."""
         self._typed.clear()
 
-    def wait_for(self, question: object) -> None:
-        """Keep keys until this question is answered: they are meant for what it will show."""
-        self._questions.add(question)
+    def wait_for(self, place: object, question: object = None) -> None:
+        """Keep keys until a question is answered, in the stead of one asked before in the same place."""
+        self._questions[place] = question
         self._answered.clear()
 
-    def answered(self, question: object) -> None:
-        """Hand keys over again, if nothing else is waited for."""
-        self._questions.discard(question)
+    def waits_for(self, place: object) -> bool:
+        """Tell whether keys wait for a question asked in this place."""
+        return place in self._questions
+
+    def answered(self, place: object, question: object = None) -> None:
+        """Hand keys over again, if nothing else is waited for; a question that was replaced changes nothing."""
+        if self._questions.get(place) is question:
+            self._questions.pop(place, None)
         if not self._questions:
             self._answered.set()
 

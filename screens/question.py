@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class Question:
     """A question to the ledger that is being answered in a thread, and can be stopped."""
 
-    def __init__(self, console: Console, ledger: Ledger) -> None:
-        """Keep whom it was asked."""
+    def __init__(self, console: Console, ledger: Ledger, place: object) -> None:
+        """Keep whom it was asked; of the questions asked in one place the newest counts."""
         self.stopped = False
+        self.place = place
         self._console = console
         self._ledger = ledger
         self._thread: int | None = None
@@ -37,7 +38,7 @@ class Question:
     def stop(self) -> None:
         """Want no answer any more, and tell the database, in a thread: it may be slow to hear."""
         self.stopped = True
-        self._console.keys.answered(self)
+        self._console.keys.answered(self.place, self)
         self._console.run_worker(self._interrupt, thread=True, exit_on_error=False)
 
     def _interrupt(self) -> None:
