@@ -96,7 +96,8 @@ class LedgerConsole(Console):
 
     def show_as_of(self, time: str) -> None:
         """Say in the first line of what time that is which the tab shows."""
-        self.query_one(TitleBar).as_of = time
+        for title in self.query(TitleBar):  # an answer may come when the console is being left already
+            title.as_of = time
 
     def work_as(self, role: Role) -> None:
         """Offer what this role allows, from now on; check the pools, or no longer."""

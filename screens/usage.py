@@ -76,8 +76,8 @@ class UsageRecordsView(DataPane[Window]):
 
     def question(self) -> Callable[[Ledger], Window]:
         """Ask for the window, moved as the last key wants it."""
-        wish, oldest_first, window, move = self.wish, self.oldest_first, self._window, self._move
-        self._move = "again"
+        wish, oldest_first, window, move, jump = self.wish, self.oldest_first, self._window, self._move, self._jump
+        self._move, self._jump = "again", ""
 
         def work(ledger: Ledger) -> Window:
             reader = Reader(ledger, wish.resolve(ledger), oldest_first)
@@ -88,7 +88,7 @@ class UsageRecordsView(DataPane[Window]):
                 "up": lambda: reader.up(window),
                 "again": lambda: reader.again(window),
             }
-            return moves[move]()
+            return replace(moves[move](), jump=jump)
 
         return work
 
@@ -105,10 +105,13 @@ class UsageRecordsView(DataPane[Window]):
 
     def _loaded(self, asked: bool, data: Window) -> None:
         """Put the cursor where a jump went, also when the window was there already."""
+        table = self.query_one(UsageTable)
+        if data.jump == "top" and table.cursor_row > 0:  # moved meanwhile: what is followed is paused
+            self._busy = False
+            return
         super()._loaded(asked, data)
-        if self._jump and data.rows and not self.follow.paused:
-            self.query_one(UsageTable).move_cursor(row=0 if self._jump == "first" else len(data.rows) - 1)
-        self._jump = ""
+        if data.jump and data.rows:
+            table.move_cursor(row=len(data.rows) - 1 if data.jump == "last" else 0)
 
     def _poll(self) -> None:
         """Load again, or where new calls are followed more often than that, only add up."""
@@ -126,7 +129,7 @@ class UsageRecordsView(DataPane[Window]):
 
     def load_top(self) -> None:
         """Load the newest calls alone, for following them."""
-        self._move = self._jump = "first"
+        self._move, self._jump = "first", "top"
         super().load()
 
     def go(self, move: str) -> None:

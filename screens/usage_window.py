@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ class Window:
     rows: tuple[UsageRow, ...]
     before: str | None = None
     at_end: bool = True
+    jump: str = field(default="", compare=False)
+    """Where the question that this answers wanted the cursor: “first”, “last”, “top” while following, or nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
