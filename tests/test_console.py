@@ -158,4 +158,4 @@ async def test_one_pool_that_changed_repaints_its_cells_alone(short: Ledger, sql
         keys.app.pane.load()
         await keys.settled()
         assert keys.app.painted > before
-        assert "91.00" in keys.line("provider-0  ")
+        assert "9.00%" in keys.line("provider-0  ")

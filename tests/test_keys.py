@@ -71,7 +71,7 @@ async def test_every_binding_of_every_tab_is_in_the_palette(sqlite_ledger: Ledge
 async def test_keys_of_the_settings_take_the_place_of_the_usual_ones(sqlite_ledger: Ledger, sqlite_url: str) -> None:
     pool(sqlite_ledger, "openai", "100")
     chosen = {"pools-recharge": "R", "table-down": "down,n", "pools-check-now": "N"}
-    async with console(sqlite_url, size=(80, 60), keys=chosen) as keys:
+    async with console(sqlite_url, size=(120, 60), keys=chosen) as keys:
         await keys.press("3")
         assert " R Recharge" in keys.lines[-1]
         await keys.press("c")

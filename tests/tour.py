@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import screens.dialogs
+from billing_console.services.budgets import ALL, set_budget
 from billing_console.services.limits import set_limit
 from billing_console.services.quotas import grant_quota
 from billing_console.services.recharges import recharge
@@ -30,6 +31,15 @@ WAYS: dict[str, tuple[str, ...]] = {
     "usage-export": ("1", "e"),
     "cost-filter": ("2", "slash"),
     "cost-trend": ("2", "t"),
+    "usage-columns": ("1", "plus"),
+    "top-users": ("2", "u"),
+    "budgets": ("2", "B"),
+    "budget-set": ("2", "B", "c"),
+    "budget-remove": ("2", "B", "x"),
+    "pool-thresholds": ("3", "t"),
+    "periodic-quota": ("4", "p"),
+    "provider-toggle": ("5", "D"),
+    "price-what-if": ("6", "w"),
     "recharge": ("3", "c"),
     "recharge-confirm": ("3", "c", "5", "0", "0", "enter", "B", "T", "enter"),
     "recharge-history": ("3", "H"),
@@ -53,6 +63,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "audit-filter": ("L", "slash"),
     "help": ("3", "question_mark"),
     "palette": ("colon",),
+    "bulk-grant": ("4", "space", "c"),
 }
 """Name of a screen, and the keys from the first tab to it."""
 
@@ -62,6 +73,7 @@ def set_up_tour(url: str) -> None:
     set_up(url)
     ledger = open_stocked(url)
     stock(ledger)
+    set_budget(ledger, ALL, Decimal(20000))
     set_limit(ledger, LimitName.APPROVAL_ABOVE, Decimal(500))
     asker = acting(ledger, "wang.fang")
     grant_quota(asker, "东京团队", Decimal("700.5"), reference="TICKET-9", key="k-1")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TICK_WIDTH = 12
 """Columns one date below the chart needs, the space to the next included."""
 
-FILLS = (("█", "cyan"), ("▒", "orange"), ("#", "magenta"), ("+", "green"), ("·", "gray"))
+FILLS = (("█", "cyan"), ("▒", "orange"), ("%", "magenta"), ("+", "green"), ("·", "gray"))
 """What a group is drawn with, the dearest first: the character alone tells it apart."""
 
 STYLES = {"orange": "ansi_yellow", "gray": ""}
