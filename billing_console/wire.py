@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from billing_console.services.recharges import RechargeView
     from billing_console.services.reconcile import Finding
     from billing_console.services.settlement import Repriced, Settled
+    from billing_console.services.tokens import TokenView
     from billing_console.services.usage import UsageDetails, UsageRow
     from billing_console.services.usage_import import Imported
 
@@ -179,6 +180,15 @@ OPERATOR: Fields[OperatorView] = {
     "role": lambda operator: operator.role,
     "addedBy": lambda operator: operator.added_by,
     "addedAt": lambda operator: operator.added_at,
+}
+
+TOKEN: Fields[TokenView] = {
+    "name": lambda token: token.name,
+    "scopes": lambda token: " ".join(token.scopes),
+    "createdBy": lambda token: token.created_by,
+    "createdAt": lambda token: token.created_at,
+    "expiresAt": lambda token: token.expires_at,
+    "revokedAt": lambda token: token.revoked_at,
 }
 
 LIMIT: Fields[LimitView] = {

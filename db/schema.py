@@ -353,6 +353,21 @@ class Operator(SQLModel, table=True):
     added_at: datetime
 
 
+class ApiToken(SQLModel, table=True):
+    """What lets a program use the HTTP API: the SHA-256 of a random token, never the token; `scopes` by blanks."""
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (UniqueConstraint("token_hash", name="uq_api_tokens_hash"),)
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    token_hash: str = Field(sa_type=Text)
+    scopes: str = Field(sa_type=Text)
+    created_by: str = Field(sa_type=Text)
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
 class Limit(SQLModel, table=True):
     """A ceiling on money operations, in yuan; one without a row is off."""
 

@@ -100,3 +100,11 @@ class Period(StrEnum):
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+
+
+class Scope(StrEnum):
+    """What a token of the HTTP API may do: look; authorize and record calls; recharge, grant and check."""
+
+    READ = "read"
+    METER = "meter"
+    OPERATE = "operate"

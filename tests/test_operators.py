@@ -29,7 +29,8 @@ from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import preview_recharge, recharge, reverse_recharge
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import reprice, settle
-from db.values import LimitName, Outcome, Role
+from billing_console.services.tokens import create_token, revoke_token
+from db.values import LimitName, Outcome, Role, Scope
 from tests.commands import Commands
 from tests.conftest import OpenLedger
 from tests.factories import TESTER, acting, everything, execute, gateway_insert, pay, pool, price, query, set_up, spend
@@ -60,6 +61,8 @@ WRITES: dict[Action, tuple[Role, Write]] = {
     Action.PRICE: (Role.ADMIN, price),
     Action.POOL_THRESHOLD: (Role.ADMIN, lambda ledger: set_threshold(ledger, "openai", Decimal(20))),
     Action.LIMIT: (Role.ADMIN, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(1000))),
+    Action.TOKEN_CREATE: (Role.ADMIN, lambda ledger: create_token(ledger, "gateway", [Scope.METER])),
+    Action.TOKEN_REVOKE: (Role.ADMIN, lambda ledger: revoke_token(ledger, "gateway")),
     Action.OPERATOR_ADD: (Role.ADMIN, lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
     Action.OPERATOR_REMOVE: (Role.ADMIN, lambda ledger: remove_operator(ledger, "carol")),
     Action.REVERSE: (Role.ADMIN, lambda ledger: reverse_recharge(ledger, 1, reason="r")),

@@ -25,6 +25,7 @@ from billing_console.cli import (
     prices,
     quotas,
     setup,
+    tokens,
     usage,
     usage_import,
 )
@@ -51,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=N_("Operations console for prepaid AI billing. Without a command it opens the console."),
 )
-for group in (usage, pools, alerts, quotas, models, prices, operators, limits, approvals, audit):
+for group in (usage, pools, alerts, quotas, models, prices, operators, limits, approvals, audit, tokens):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 for name, command, words in (
     (check.NAME, check.check_pools, N_("Check the pools; exit 0 sufficient, 1 some low, 2 some depleted, 3 unknown.")),

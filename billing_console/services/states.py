@@ -1,4 +1,4 @@
-"""What people decided and can decide again: operators, limits, thresholds, disabled models;
+"""What people decided and can decide again: operators, limits, thresholds, disabled models, tokens;
 and its currency and time zone, once.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
@@ -13,9 +13,9 @@ from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
 from billing_console.money import plain
-from billing_console.services import limits, models, roles
+from billing_console.services import limits, models, roles, tokens
 from billing_console.services.audit import State
-from db.schema import LedgerInfo, Limit, Model, Operator, ResourcePool
+from db.schema import ApiToken, LedgerInfo, Limit, Model, Operator, ResourcePool
 from db.statements import table_of
 
 
@@ -44,12 +44,18 @@ def _models(session: Session) -> dict[str, State]:
     return {f"{row.provider_id} {row.model_id}": models.state_of(row) for row in session.exec(disabled)}
 
 
+def _tokens(session: Session) -> dict[str, State]:
+    in_force = select_model(ApiToken).where(col(ApiToken.revoked_at).is_(None))
+    return {row.name: tokens.state_of(row) for row in session.exec(in_force)}
+
+
 READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "ledger_info": _ledger_info,
     "operators": _operators,
     "limits": _limits,
     "thresholds": _thresholds,
     "models": _models,
+    "tokens": _tokens,
 }
 
 
