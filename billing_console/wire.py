@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from billing_console.services.audit_verify import AuditFinding
     from billing_console.services.backup import BackedUp, Restored
     from billing_console.services.costs import CostRow
+    from billing_console.services.holds import HoldView
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
@@ -189,6 +190,16 @@ TOKEN: Fields[TokenView] = {
     "createdAt": lambda token: token.created_at,
     "expiresAt": lambda token: token.expires_at,
     "revokedAt": lambda token: token.revoked_at,
+}
+
+HOLD: Fields[HoldView] = {
+    "requestId": lambda hold: hold.request_id,
+    "providerId": lambda hold: hold.provider_id,
+    "userId": lambda hold: hold.user_id,
+    "heldAmount": lambda hold: hold.amount,
+    "remainingAmount": lambda hold: hold.remaining,
+    "expiresAt": lambda hold: hold.expires_at,
+    "replayed": lambda hold: hold.replayed,
 }
 
 LIMIT: Fields[LimitView] = {

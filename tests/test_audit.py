@@ -376,7 +376,7 @@ def back_to_0002(ledger: Ledger) -> None:
     }.items():
         for column in columns:
             execute(ledger, f"ALTER TABLE {table} DROP COLUMN {column}")
-    for table in ("periodic_quotas", "budgets", "api_tokens"):
+    for table in ("periodic_quotas", "budgets", "api_tokens", "holds"):
         execute(ledger, f"DROP TABLE {table}")
     execute(ledger, "UPDATE alembic_version SET version_num = '0002'")
 

@@ -183,6 +183,29 @@ class GivenUsage(Document):
     )
 
 
+class GivenAuthorization(Document):
+    """A call that is about to be made, and what it may cost at most."""
+
+    requestId: str = Field(examples=["req-8f1e"])
+    userId: str
+    providerId: str
+    modelId: str
+    usageType: UsageType
+    estimatedCost: GivenMoney
+
+
+class Hold(Document):
+    """What is set aside for a call until it is recorded; `remainingAmount` is null for a user without a quota."""
+
+    requestId: str
+    providerId: str
+    userId: str
+    heldAmount: Money
+    remainingAmount: Money | None
+    expiresAt: datetime
+    replayed: bool
+
+
 class UsageConflict(Document):
     """A call whose request id was recorded before with other content; the first one stands."""
 

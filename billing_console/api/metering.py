@@ -1,4 +1,4 @@
-"""Metering for gateways: the calls that were made are recorded, each once, and never refused for money."""
+"""Metering for gateways: a call is authorized before it is made, recorded after, once, and then never refused."""
 
 from __future__ import annotations
 
@@ -7,22 +7,48 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from billing_console.api.bodies import documented, read_json, reference, take
-from billing_console.api.documents import GivenUsage, Recorded, problems
+from billing_console import wire
+from billing_console.api.bodies import documented, read_json, reference, required, take
+from billing_console.api.documents import GivenAuthorization, GivenUsage, Hold, Recorded, problems
 from billing_console.api.holders import Meter
 from billing_console.api.problems import FieldError, Problem, field_error
 from billing_console.api.reads import json_answer
 from billing_console.clock import parse_instant
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
+from billing_console.services.holds import NewHold, authorize, record_and_settle
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, record_usage
+from billing_console.services.metering import NewUsage
 
 PREFIX = "/api/billing"
 MOST_RECORDS = 1000
 router = APIRouter(prefix=PREFIX, tags=["Metering"])
 
 Json = Annotated[Any, Depends(read_json)]
+
+
+@router.post(
+    "/authorize",
+    response_model=Hold,
+    responses=problems(402, 409, 413),
+    summary="Authorize a call",
+    openapi_extra=documented(reference(GivenAuthorization)),
+)
+def authorize_call(ledger: Meter, body: Json) -> Response:
+    """Set aside what a call may cost, for ten minutes or until it is recorded; the same call again has one hold.
+
+    402 `quota_exceeded`, 409 `model_disabled` and 503 `pool_depleted` mean that the call must not be made.
+    """
+    given = required(GivenAuthorization, body)
+    wanted = NewHold(
+        request_id=given.requestId,
+        user_id=given.userId,
+        provider_id=given.providerId,
+        model_id=given.modelId,
+        usage_type=given.usageType,
+        estimated_cost=given.estimatedCost,
+    )
+    return json_answer(wire.record(wire.HOLD, authorize(ledger, wanted)))
 
 
 @router.post(
@@ -50,7 +76,7 @@ def usage(ledger: Meter, body: Json) -> Response:
         words = _("From 1 to %(most)d calls can be sent at once.") % {"most": MOST_RECORDS}
         raise Problem("invalid", words, errors=[field_error("body", words)])
     records = _calls(ledger, given, single=not isinstance(body, list))
-    done = record_usage(ledger, records)
+    done = record_and_settle(ledger, records)
     if not isinstance(body, list) and done.conflicts:
         raise Problem("conflict", done.conflicts[0][1])
     conflicts = [

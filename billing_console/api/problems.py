@@ -21,6 +21,7 @@ from billing_console.errors import (
     Uncertain,
 )
 from billing_console.i18n import N_, _
+from billing_console.services.holds import ModelDisabled, PoolDepleted, QuotaExceeded
 from billing_console.text import clean, one_line, to_json
 
 MEDIA_TYPE = "application/problem+json"
@@ -46,6 +47,9 @@ TITLES: dict[str, tuple[int, str]] = {
 """Every code, its status, and what it stands for."""
 
 _BY_KIND: tuple[tuple[type[BillingError], str], ...] = (
+    (QuotaExceeded, "quota_exceeded"),
+    (ModelDisabled, "model_disabled"),
+    (PoolDepleted, "pool_depleted"),
     (NotFound, "not_found"),
     (Conflict, "conflict"),
     (Refused, "refused"),

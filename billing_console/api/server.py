@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from billing_console import __version__
 from billing_console.api import changes, health, metering, problems, reads
-from billing_console.api.documents import GivenGrant, GivenRecharge, GivenUsage, Problem
+from billing_console.api.documents import GivenAuthorization, GivenGrant, GivenRecharge, GivenUsage, Problem
 from billing_console.api.frame import Frame, JsonLines
 from billing_console.api.holders import Failures
 from billing_console.api.metrics import Metrics
@@ -79,7 +79,7 @@ def _complete_document(app: FastAPI) -> None:
     def whole() -> dict[str, object]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for shape in (GivenUsage, GivenRecharge, GivenGrant, Problem):
+        for shape in (GivenAuthorization, GivenUsage, GivenRecharge, GivenGrant, Problem):
             schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[shape.__name__] = schema
