@@ -11,7 +11,7 @@ from billing_console import wire
 from billing_console.api.bodies import documented, read_json, reference, required
 from billing_console.api.documents import GivenGrant, GivenRecharge, problems
 from billing_console.api.holders import Operator
-from billing_console.api.parameters import NoQuery, ProviderQuery, named
+from billing_console.api.parameters import NoQuery, PathText, ProviderQuery, named
 from billing_console.api.problems import Problem, field_error
 from billing_console.api.reads import PREFIX, json_answer
 from billing_console.i18n import _
@@ -43,7 +43,7 @@ BOOKED: dict[int | str, dict[str, Any]] = {
     summary="Recharge a pool",
     openapi_extra=documented(reference(GivenRecharge)),
 )
-def recharge_pool(ledger: Operator, providerId: str, _asked: NoQuery, body: Json, key: Key = None) -> Response:
+def recharge_pool(ledger: Operator, providerId: PathText, _asked: NoQuery, body: Json, key: Key = None) -> Response:
     """Pay into a provider's pool; alert and suspension are lifted at once."""
     key = _required(key)
     given = required(GivenRecharge, body)
@@ -61,7 +61,7 @@ def recharge_pool(ledger: Operator, providerId: str, _asked: NoQuery, body: Json
     summary="Grant quota",
     openapi_extra=documented(reference(GivenGrant)),
 )
-def grant(ledger: Operator, userId: str, _asked: NoQuery, body: Json, key: Key = None) -> Response:
+def grant(ledger: Operator, userId: PathText, _asked: NoQuery, body: Json, key: Key = None) -> Response:
     """Let a user, known or new, spend more."""
     key = _required(key)
     given = required(GivenGrant, body)

@@ -11,9 +11,9 @@ from billing_console import wire
 from billing_console.api.bodies import documented, read_json, reference, required, take
 from billing_console.api.documents import GivenAuthorization, GivenUsage, Hold, Recorded, problems
 from billing_console.api.holders import Meter
+from billing_console.api.parameters import instant, named
 from billing_console.api.problems import FieldError, Problem, field_error
 from billing_console.api.reads import json_answer
-from billing_console.clock import parse_instant
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.services.holds import NewHold, authorize, record_and_settle
@@ -106,7 +106,7 @@ def _calls(ledger: Ledger, given: list[Any], *, single: bool) -> list[NewUsage]:
             record = _call(ledger, taken)
             record.validate()
         except InvalidInput as error:
-            errors.append(field_error(prefix + (error.field or "createdAt"), error.message))
+            errors.append(field_error(prefix + error.field, error.message))
         else:
             records.append(record)
     if errors:
@@ -119,7 +119,7 @@ def _call(ledger: Ledger, given: GivenUsage) -> NewUsage:
         provider_id=given.providerId,
         model_id=given.modelId,
         usage_type=given.usageType,
-        created_at=parse_instant(given.createdAt, ledger.timezone),
+        created_at=named("createdAt", lambda: instant(ledger, given.createdAt)),
         request_id=given.requestId,
         user_id=given.userId,
         input_tokens=given.inputTokens,

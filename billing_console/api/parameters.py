@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from billing_console import clock
@@ -20,7 +20,11 @@ DEFAULT_SIZE = 50
 MOST = 1000
 DEEPEST_PAGE = 10**9
 
-Text = Annotated[str, Field(min_length=1, max_length=200)]
+STORABLE = r"^[^\x00]+$"
+"""PostgreSQL has no NUL in its texts, so nothing that holds one can be found."""
+
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=STORABLE)]
+PathText = Annotated[str, Path(min_length=1, max_length=200, pattern=STORABLE)]
 Day = Annotated[
     str,
     Field(
@@ -127,11 +131,19 @@ def _earlier(day: date, length: timedelta) -> date:
 
 
 def _range(ledger: Ledger, start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
-    first = None if start is None else named("startDate", lambda: clock.parse_instant(start, ledger.timezone))
-    last = None if end is None else named("endDate", lambda: clock.parse_instant(end, ledger.timezone, end=True))
+    first = None if start is None else named("startDate", lambda: instant(ledger, start))
+    last = None if end is None else named("endDate", lambda: instant(ledger, end, end=True))
     if first is not None and last is not None and last <= first:
         raise InvalidInput(_("startDate is not before endDate."), field="startDate")
     return first, last
+
+
+def instant(ledger: Ledger, text: str, *, end: bool = False) -> datetime:
+    """Read a time as `parse_instant` does, and refuse the ends of the calendar, where days cannot be counted."""
+    found = clock.parse_instant(text, ledger.timezone, end=end)
+    if not date.min.year < found.year < date.max.year:
+        raise InvalidInput(_("“%(text)s” is too early or too late.") % {"text": text[:40]})
+    return found
 
 
 def named(field: str, read: Callable[[], Any]) -> Any:

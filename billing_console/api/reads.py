@@ -16,6 +16,7 @@ from billing_console.api.parameters import (
     CostQuery,
     NoQuery,
     Paged,
+    PathText,
     UsageQuery,
     cost_filter,
     require_cursor,
@@ -96,6 +97,6 @@ def alerts(ledger: Reader, asked: AlertQuery) -> Response:
 @router.get(
     "/resource-pool/providers/{providerId:path}", response_model=Pool, responses=problems(404), summary="Show one pool"
 )
-def resource_pool(ledger: Reader, providerId: str, _asked: NoQuery) -> Response:
+def resource_pool(ledger: Reader, providerId: PathText, _asked: NoQuery) -> Response:
     """Show one provider's resource pool as it stands now; `hasPool` tells whether it has one."""
     return json_answer(wire.record(wire.POOL, get_pool(ledger, providerId)))
