@@ -14,28 +14,14 @@ from tests.test_api_holds import wanted
 from tests.test_api_writes import call
 
 ODD = st.sampled_from(
-    [
-        "",
-        " ",
-        "\0",
-        "a\0b",
-        "0",
-        "-1",
-        "1",
-        "9" * 30,
-        "1e400",
-        "NaN",
-        "true",
-        "openai",
-        "\U0001f4a9",
-        "'; --",
-        "%",
-        "../x",
-    ]
-    + ["0001-01-01", "0001-01-01T00:00:00Z", "0002-01-01", "9998-12-31", "9999-12-31T23:59:59-23:59", "2026-03-10"]
-    + ["2026-03-10T24:00:00", "MjAy", "x" * 300]
+    ("", " ", "\0", "a\0b", "0", "-1", "1", "9" * 30, "1e400", "NaN", "true", "openai", "\U0001f4a9", "'; --", "%")
 )
-ANY = st.one_of(ODD, st.text(max_size=20), st.integers(-10, 10**20), st.none(), st.booleans(), st.lists(st.just(1)))
+TIMES = st.sampled_from(
+    ("0001-01-01", "0001-01-01T00:00:00Z", "0002-01-01", "9998-12-31", "9999-12-31T23:59:59-23:59", "2026-03-10T24:00")
+)
+ANY = st.one_of(
+    ODD, TIMES, st.text(max_size=20), st.integers(-10, 10**20), st.none(), st.booleans(), st.lists(st.just(1))
+)
 NAMES = ("userId", "providerId", "modelId", "startDate", "endDate", "page", "size", "cursor", "isResolved", "other")
 
 
@@ -60,7 +46,7 @@ def test_no_request_ends_in_an_error_of_the_program(ledger: Ledger) -> None:
         method, path, statuses = data.draw(st.sampled_from(endpoints))
         for name in ("providerId", "userId"):
             path = path.replace(f"{{{name}}}", data.draw(st.sampled_from(["openai", "%00", "a%2Fb", "%F0%9F", "."])))
-        query = data.draw(st.dictionaries(st.sampled_from(NAMES), ODD, max_size=3))
+        query = data.draw(st.dictionaries(st.sampled_from(NAMES), ODD | TIMES, max_size=3))
         options: dict[str, Any] = {"params": query}
         if method == "POST":
             whole = {"amount": "1", "reference": "r"} if "admin" in path else call() if "usage" in path else wanted()
