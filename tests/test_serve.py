@@ -121,6 +121,37 @@ def test_no_accepted_call_is_lost_when_it_is_stopped_under_load(ledger: Ledger) 
     assert reconcile(ledger) == ()
 
 
+def test_every_acknowledged_call_is_there_once_after_a_kill(ledger: Ledger) -> None:
+    _made, token = create_token(ledger, "gateway", [Scope.METER])
+    headers = {"Authorization": f"Bearer {token}"}
+    accepted: set[str] = set()
+    for life in range(2):
+        enough = threading.Event()
+
+        def send(worker: int, url: str, life: int, enough: threading.Event) -> None:
+            with httpx.Client(headers=headers, timeout=30) as client:
+                for number in range(500):
+                    names = [f"{life}-{worker}-{number}-{part}" for part in range(3)]
+                    try:
+                        client.post(url + USAGE, json=[call(requestId=name, costAmount="1") for name in names])
+                    except httpx.TransportError:
+                        return
+                    accepted.update(names)
+                    if len(accepted) >= 30 * (life + 1):
+                        enough.set()
+
+        with serving(url_of(ledger)) as server, ThreadPoolExecutor(3) as workers:
+            done = [workers.submit(send, worker, server.url, life, enough) for worker in range(3)]
+            assert enough.wait(PATIENCE_SECONDS)
+            assert server.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+            for each in done:
+                each.result()
+    recorded = [row[0] for row in query(ledger, "SELECT request_id FROM usage_records")]
+    assert len(recorded) == len(set(recorded)) and accepted <= set(recorded)
+    assert len(recorded) % 3 == 0  # what was sent together is there together
+    assert reconcile(ledger) == ()
+
+
 def test_it_settles_what_gateways_insert_by_themselves(sqlite_ledger: Ledger) -> None:
     gateway_insert(sqlite_ledger, cost_amount=5 * 10**9)
     _made, token = create_token(sqlite_ledger, "reader", [Scope.READ])

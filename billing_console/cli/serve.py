@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from billing_console.cli.context import opened, root_of
+from billing_console.cli.context import root_of
 from billing_console.cli.output import flush, say, write
 from billing_console.errors import BillingError, InvalidInput, Unavailable
 from billing_console.i18n import N_, _
+
+LOCK_SECONDS = 10
+"""How long a request waits for a lock of the database; its caller would not wait much longer."""
 
 MISSING = {"fastapi", "starlette", "uvicorn", "prometheus_client"}
 """What comes with the extra alone."""
@@ -47,7 +51,7 @@ def serve(
     if certificate is None and not _is_loopback(host):
         say(_("Without TLS, tokens cross the network in the clear: use --tls-cert and --tls-key, or a proxy."))
     minutes = root_of(context).settings.check_interval_minutes
-    with opened(context) as ledger:
+    with closing(root_of(context).open(timeout=LOCK_SECONDS)) as ledger:
         timer = PoolTimer(ledger, timedelta(minutes=minutes), _report)
         if not ledger.read_only:
             timer.start()
