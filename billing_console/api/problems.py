@@ -125,6 +125,7 @@ _WORDS = {
     "string_too_short": N_("%(field)s is empty."),
 }
 """What pydantic calls the commonest mistakes, in words of ours."""
+_OTHERWISE = N_("%(field)s is not right.")
 
 
 def of_pydantic(errors: Sequence[Any], prefix: str = "") -> list[FieldError]:
@@ -144,7 +145,8 @@ def of_pydantic(errors: Sequence[Any], prefix: str = "") -> list[FieldError]:
                 ),
             }
         else:
-            words = _(_WORDS.get(error["type"], N_("%(field)s is not right."))) % {"field": one_line(field)}
+            message = _WORDS.get(error["type"], _OTHERWISE)
+            words = _(message) % {"field": one_line(field)}
         found.append(field_error(field, words))
     return found
 
