@@ -62,6 +62,7 @@ def create_app(ledger: Ledger, *, most_at_once: int = MOST_AT_ONCE) -> Frame:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,
     )
     for router in (reads.router, changes.router, metering.router, health.router):
         app.include_router(router)
