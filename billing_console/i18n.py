@@ -5,6 +5,9 @@ from __future__ import annotations
 import gettext
 import locale
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 DOMAIN = "billing_console"
@@ -14,6 +17,8 @@ LANGUAGES = {"en": "en", "zh": "zh_CN"}
 
 _active: gettext.NullTranslations = gettext.NullTranslations()
 _active_locale = LANGUAGES["en"]
+_here: ContextVar[gettext.NullTranslations | None] = ContextVar("_here", default=None)
+"""The language of one request among many that are answered at the same time."""
 
 
 def use_language(lang: str | None) -> str:
@@ -23,6 +28,20 @@ def use_language(lang: str | None) -> str:
     _active_locale = LANGUAGES[chosen]
     _active = gettext.translation(DOMAIN, LOCALE_DIR, [_active_locale], fallback=True)
     return chosen
+
+
+@contextmanager
+def speaking(lang: str) -> Iterator[None]:
+    """Say everything in `lang` ("en" or "zh") in this block, and in the threads it hands its context to."""
+    token = _here.set(gettext.translation(DOMAIN, LOCALE_DIR, [LANGUAGES[lang]], fallback=True))
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+def _catalogue() -> gettext.NullTranslations:
+    return _here.get() or _active
 
 
 def active_locale() -> str:
@@ -40,17 +59,17 @@ def _language_of_locale() -> str:
 
 def _(message: str) -> str:
     """Translate a message."""
-    return _active.gettext(message)
+    return _catalogue().gettext(message)
 
 
 def ngettext(singular: str, plural: str, count: int) -> str:
     """Translate a message whose form depends on a count."""
-    return _active.ngettext(singular, plural, count)
+    return _catalogue().ngettext(singular, plural, count)
 
 
 def pgettext(context: str, message: str) -> str:
     """Translate a message that means different things in different places."""
-    return _active.pgettext(context, message)
+    return _catalogue().pgettext(context, message)
 
 
 def N_(message: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from billing_console.services.budgets import BudgetView
     from billing_console.services.costs import CostRow
     from billing_console.services.costs_compare import ComparedRow
+    from billing_console.services.holds import HoldView
     from billing_console.services.limits import LimitView
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from billing_console.services.recharges import RechargeView
     from billing_console.services.reconcile import Finding
     from billing_console.services.settlement import Repriced, Settled
+    from billing_console.services.tokens import TokenView
     from billing_console.services.usage import UsageDetails, UsageRow
     from billing_console.services.usage_import import Imported
 
@@ -232,6 +234,25 @@ OPERATOR: Fields[OperatorView] = {
     "role": lambda operator: operator.role,
     "addedBy": lambda operator: operator.added_by,
     "addedAt": lambda operator: operator.added_at,
+}
+
+TOKEN: Fields[TokenView] = {
+    "name": lambda token: token.name,
+    "scopes": lambda token: " ".join(token.scopes),
+    "createdBy": lambda token: token.created_by,
+    "createdAt": lambda token: token.created_at,
+    "expiresAt": lambda token: token.expires_at,
+    "revokedAt": lambda token: token.revoked_at,
+}
+
+HOLD: Fields[HoldView] = {
+    "requestId": lambda hold: hold.request_id,
+    "providerId": lambda hold: hold.provider_id,
+    "userId": lambda hold: hold.user_id,
+    "heldAmount": lambda hold: hold.amount,
+    "remainingAmount": lambda hold: hold.remaining,
+    "expiresAt": lambda hold: hold.expires_at,
+    "replayed": lambda hold: hold.replayed,
 }
 
 LIMIT: Fields[LimitView] = {

@@ -354,6 +354,40 @@ class Operator(SQLModel, table=True):
     added_at: datetime
 
 
+class ApiToken(SQLModel, table=True):
+    """What lets a program use the HTTP API: the SHA-256 of a random token, never the token; `scopes` by blanks."""
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (UniqueConstraint("token_hash", name="uq_api_tokens_hash"),)
+
+    name: str = Field(primary_key=True, sa_type=Text)
+    token_hash: str = Field(sa_type=Text)
+    scopes: str = Field(sa_type=Text)
+    created_by: str = Field(sa_type=Text)
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+class Hold(SQLModel, table=True):
+    """What a call that is under way may cost a user, in yuan, until it is recorded or the hold expires."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        ForeignKeyConstraint(["user_id"], ["user_quotas.user_id"]),
+        CheckConstraint("amount >= 0", name="ck_holds_amount"),
+        Index("ix_holds_user", "user_id"),
+    )
+
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    user_id: str = Field(sa_type=Text)
+    model_id: str = Field(sa_type=Text)
+    usage_type: str = Field(sa_type=Text)
+    amount: Decimal = Field(sa_type=Money)
+    expires_at: datetime
+
+
 class Limit(SQLModel, table=True):
     """A ceiling on money operations, in yuan; one without a row is off."""
 

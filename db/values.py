@@ -108,3 +108,11 @@ class Threshold(StrEnum):
     PERCENT = "percent"
     AMOUNT = "amount"
     DAYS = "days"
+
+
+class Scope(StrEnum):
+    """What a token of the HTTP API may do: look; authorize and record calls; recharge, grant and check."""
+
+    READ = "read"
+    METER = "meter"
+    OPERATE = "operate"

@@ -373,7 +373,7 @@ def test_a_log_that_begins_with_an_upgrade_vouches_for_all_that_was_there(
 
 
 def back_to_0002(ledger: Ledger) -> None:
-    """Take away what revision 0003 added."""
+    """Take away what later revisions added."""
     for index in ("uq_quota_grants_expires", "ix_quota_grants_expiry", "ix_quota_grants_user_expiry"):
         execute(ledger, f"DROP INDEX {index}")
     for table, columns in {
@@ -383,7 +383,7 @@ def back_to_0002(ledger: Ledger) -> None:
     }.items():
         for column in columns:
             execute(ledger, f"ALTER TABLE {table} DROP COLUMN {column}")
-    for table in ("periodic_quotas", "budgets"):
+    for table in ("periodic_quotas", "budgets", "api_tokens", "holds"):
         execute(ledger, f"DROP TABLE {table}")
     execute(ledger, "UPDATE alembic_version SET version_num = '0002'")
 

@@ -40,6 +40,9 @@ print("\\n" + json.dumps([0, found[0]]))
 """
 """The console up to the moment when it opens the ledger, which is after its first frame."""
 
+API = {"fastapi", "starlette", "uvicorn", "prometheus_client", "anyio"}
+"""What the HTTP API brings along, and nothing else needs."""
+
 DATABASE = {"sqlmodel", "sqlalchemy", "alembic", "apscheduler"}
 
 
@@ -57,23 +60,23 @@ def test_check_pools_imports_nothing_of_a_terminal_a_server_or_migrations(sqlite
     code, loaded = packages(RUN, "--database", sqlite_url, "check-pools", "--format", form)
     assert code == 0
     assert "sqlmodel" in loaded
-    assert not loaded & {"textual", "fastapi", "starlette", "uvicorn", "alembic", "apscheduler", "rich"}
+    assert not loaded & ({"textual", "alembic", "apscheduler", "rich"} | API)
 
 
 def test_check_pools_imports_as_little_when_it_fails(tmp_path: Path) -> None:
     code, loaded = packages(RUN, "--database", f"sqlite:///{tmp_path / 'none.db'}", "check-pools")
     assert code == 3
-    assert not loaded & {"textual", "fastapi", "alembic", "apscheduler", "rich"}
+    assert not loaded & ({"textual", "alembic", "apscheduler", "rich"} | API)
 
 
 def test_help_imports_neither_the_screens_nor_the_database(tmp_path: Path) -> None:
     code, loaded = packages(RUN, "--help")
     assert code == 0
     assert "typer" in loaded
-    assert not loaded & (DATABASE | {"textual", "fastapi", "pydantic_settings"})
+    assert not loaded & (DATABASE | API | {"textual", "pydantic_settings"})
 
 
 def test_the_console_paints_its_first_frame_before_the_database_is_imported() -> None:
     _code, loaded = packages(CONSOLE)
     assert "textual" in loaded
-    assert not loaded & (DATABASE | {"tenacity", "psycopg", "plotext", "textual_plotext"})
+    assert not loaded & (DATABASE | API | {"tenacity", "psycopg", "plotext", "textual_plotext"})

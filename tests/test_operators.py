@@ -33,7 +33,8 @@ from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import preview_recharge, recharge, reverse_recharge
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import reprice, settle
-from db.values import LimitName, Outcome, Period, Role
+from billing_console.services.tokens import create_token, revoke_token
+from db.values import LimitName, Outcome, Period, Role, Scope
 from tests.commands import Commands
 from tests.conftest import OpenLedger
 from tests.factories import (
@@ -81,6 +82,8 @@ WRITES: dict[Action, tuple[Role, Write]] = {
     Action.PERIOD: (Role.ADMIN, lambda ledger: set_periodic(ledger, "alice", Period.DAY, Decimal(5))),
     Action.LIMIT: (Role.ADMIN, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, Decimal(1000))),
     Action.BUDGET: (Role.ADMIN, lambda ledger: set_budget(ledger, "openai", Decimal(1000))),
+    Action.TOKEN_CREATE: (Role.ADMIN, lambda ledger: create_token(ledger, "gateway", [Scope.METER])),
+    Action.TOKEN_REVOKE: (Role.ADMIN, lambda ledger: revoke_token(ledger, "gateway")),
     Action.OPERATOR_ADD: (Role.ADMIN, lambda ledger: add_operator(ledger, "carol", Role.VIEWER)),
     Action.OPERATOR_REMOVE: (Role.ADMIN, lambda ledger: remove_operator(ledger, "carol")),
     Action.REVERSE: (Role.ADMIN, lambda ledger: reverse_recharge(ledger, 1, reason="r")),

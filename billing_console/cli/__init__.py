@@ -25,7 +25,9 @@ from billing_console.cli import (
     pools,
     prices,
     quotas,
+    serve,
     setup,
+    tokens,
     usage,
     usage_import,
 )
@@ -52,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=N_("Operations console for prepaid AI billing. Without a command it opens the console."),
 )
-for group in (usage, pools, alerts, quotas, models, prices, operators, limits, budgets, approvals, audit):
+for group in (usage, pools, alerts, quotas, models, prices, operators, limits, budgets, approvals, audit, tokens):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
 for name, command, words in (
     (check.NAME, check.check_pools, N_("Check the pools; exit 0 sufficient, 1 some low, 2 some depleted, 3 unknown.")),
@@ -62,6 +64,7 @@ for name, command, words in (
     ("upgrade", setup.upgrade, N_("Bring an older database up to date.")),
     ("reconcile", ledger.reconcile, N_("Compare every balance and statistic with the facts.")),
     ("settle", ledger.settle, N_("Count the usage that a gateway inserted by itself.")),
+    ("serve", serve.serve, N_("Answer the HTTP API until it is stopped.")),
     ("backup", backup.backup, N_("Write the ledger to a new file, while others work on.")),
     ("restore", backup.restore, N_("Put a backup to a database that holds no ledger yet.")),
 ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from billing_console.services.identity import SYSTEM, Actor, Kind
-from db.values import Role
+from db.values import Role, Scope
 
 
 class Action(StrEnum):
@@ -41,6 +41,8 @@ class Action(StrEnum):
     APPROVE = "approvals.approve"
     REJECT = "approvals.reject"
     ANCHOR = "audit.anchor"
+    TOKEN_CREATE = "tokens.create"
+    TOKEN_REVOKE = "tokens.revoke"
 
 
 OPERATORS_MAY = frozenset(
@@ -70,10 +72,20 @@ SYSTEM_MAY = {
 """What the parts of the program may do that act by themselves: cron may check and nothing else."""
 
 
+TOKENS_MAY = {
+    Scope.READ: frozenset[Action](),
+    Scope.METER: frozenset({Action.METER}),
+    Scope.OPERATE: frozenset({Action.POOL_CHECK, Action.RECHARGE, Action.GRANT}),
+}
+"""What a token of the HTTP API may change, by its scopes."""
+
+
 def allowed(actor: Actor, role: Role | None, action: Action) -> bool:
     """Tell whether somebody with this role, None for nobody known, may do this."""
     if actor.kind is Kind.SYSTEM:
         return action in SYSTEM_MAY.get(actor.name, ())
+    if actor.kind is Kind.TOKEN:
+        return any(action in TOKENS_MAY[scope] for scope in actor.scopes)
     return role_allows(role, action)
 
 

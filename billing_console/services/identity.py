@@ -11,25 +11,33 @@ from enum import StrEnum
 from pathlib import Path
 
 from billing_console.text import one_line
+from db.values import Scope
 
 SYSTEM = "system:"
 """How the name of everything that acts by itself begins; no account name holds a colon."""
+
+TOKEN = "token:"
+"""How the name of a program that uses the HTTP API begins; its token's name follows."""
 
 UNSET = 2**32 - 1
 """What the kernel gives as the login uid of a process that no login started."""
 
 
 class Kind(StrEnum):
-    """How a name came about: the account of the process, a forced command (`--as`), or a part of the program."""
+    """How a name came about: the account of the process, a forced command (`--as`), a part of the program, a token."""
 
     PERSON = "person"
     FORCED = "forced"
     SYSTEM = "system"
+    TOKEN = "token"
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something; `uid` and its `account` are the kernel's word, the rest are claims for the audit log."""
+    """Who does something; `uid` and its `account` are the kernel's word, the rest are claims for the audit log.
+
+    `scopes` are what a token of the HTTP API may do; people have a role instead.
+    """
 
     name: str
     uid: int
@@ -39,6 +47,7 @@ class Actor:
     tty: str | None = None
     ssh_client: str | None = None
     host: str = ""
+    scopes: frozenset[Scope] = frozenset()
 
 
 def this_person() -> Actor:
@@ -64,6 +73,11 @@ def forced(name: str) -> Actor:
 def system(part: str) -> Actor:
     """Return a part of the program that acts by itself, such as check-pools; its uid stays on record."""
     return replace(this_person(), name=SYSTEM + part, kind=Kind.SYSTEM)
+
+
+def token(server: Actor, name: str, scopes: frozenset[Scope]) -> Actor:
+    """Return the program that holds a token, served by the process of `server`, whose uid stays on record."""
+    return replace(server, name=TOKEN + name, kind=Kind.TOKEN, scopes=scopes)
 
 
 def account_of(uid: int) -> str:

@@ -12,7 +12,7 @@ from billing_console.i18n import _
 from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
 from billing_console.services.changes import change
-from billing_console.services.identity import SYSTEM, uid_of
+from billing_console.services.identity import SYSTEM, TOKEN, uid_of
 from billing_console.services.ledger import Ledger
 from billing_console.services.roles import role_of, state_of, stranger
 from billing_console.services.session import reading
@@ -106,8 +106,9 @@ def _require_another_admin(session: Session, name: str) -> None:
 
 def _checked_name(name: str) -> str:
     name = storable(name, "name", limit=100)
-    if name.startswith(SYSTEM):
-        raise InvalidInput(_("Names that begin with %(start)s are no person's.") % {"start": SYSTEM}, field="name")
+    for start in (SYSTEM, TOKEN):
+        if name.startswith(start):
+            raise InvalidInput(_("Names that begin with %(start)s are no person's.") % {"start": start}, field="name")
     return name
 
 

@@ -8,10 +8,10 @@ from sqlmodel import Session, select
 
 from billing_console.errors import NotPermitted
 from billing_console.i18n import _
-from billing_console.services.identity import Actor, Kind
+from billing_console.services.identity import TOKEN, Actor, Kind
 from billing_console.text import clean
-from db.schema import Operator
-from db.values import Role
+from db.schema import ApiToken, Operator
+from db.values import Role, Scope
 
 
 def role_of(session: Session, actor: Actor, *, lock: bool = False) -> Role | None:
@@ -21,11 +21,26 @@ def role_of(session: Session, actor: Actor, *, lock: bool = False) -> Role | Non
     """
     if actor.kind is Kind.SYSTEM:
         return None
+    if actor.kind is Kind.TOKEN:
+        _require_in_force(session, actor, lock)
+        return None
     query = select(Operator).where(Operator.name == actor.name)
     found = session.exec(query.with_for_update() if lock else query).first()
     if found is None or (actor.kind is Kind.PERSON and found.uid != actor.uid):
         return None
     return Role(found.role)
+
+
+def _require_in_force(session: Session, actor: Actor, lock: bool) -> None:
+    """Raise NotPermitted for a token that was revoked meanwhile; with `lock` it cannot be before the transaction ends.
+
+    Limits count what an operator has done, so what is subject to them is done one after the other.
+    """
+    query = select(ApiToken.revoked_at).where(ApiToken.name == actor.name.removeprefix(TOKEN))
+    shared = Scope.OPERATE not in actor.scopes
+    found = session.exec(query.with_for_update(read=shared) if lock else query).all()
+    if found != [None]:
+        raise NotPermitted(_("The token was revoked."), whom_to_ask(session))
 
 
 def whom_to_ask(session: Session) -> str:

@@ -1,5 +1,5 @@
-"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models, periodic quotas
-and acknowledged alerts; and, decided once, the ledger's currency and time zone.
+"""What people decided and can decide again: operators, limits, budgets, thresholds, disabled models, periodic quotas,
+acknowledged alerts and tokens; and, decided once, the ledger's currency and time zone.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
 """
@@ -12,10 +12,10 @@ from functools import partial
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
-from billing_console.services import alerts, budgets, limits, models, periodic_quotas, roles
+from billing_console.services import alerts, budgets, limits, models, periodic_quotas, roles, tokens
 from billing_console.services.audit import State
 from billing_console.services.pools import THRESHOLDS, threshold_states
-from db.schema import Budget, LedgerInfo, Limit, Model, Operator, PeriodicQuota
+from db.schema import ApiToken, Budget, LedgerInfo, Limit, Model, Operator, PeriodicQuota
 
 
 def _operators(session: Session) -> dict[str, State]:
@@ -45,6 +45,11 @@ def _periodic_quotas(session: Session) -> dict[str, State]:
     return {row.user_id: periodic_quotas.state_of(row) for row in session.exec(select_model(PeriodicQuota))}
 
 
+def _tokens(session: Session) -> dict[str, State]:
+    in_force = select_model(ApiToken).where(col(ApiToken.revoked_at).is_(None))
+    return {row.name: tokens.state_of(row) for row in session.exec(in_force)}
+
+
 READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "ledger_info": _ledger_info,
     "operators": _operators,
@@ -54,6 +59,7 @@ READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     "periodic_quotas": _periodic_quotas,
     **{decision: partial(threshold_states, kind=kind) for kind, (_c, _n, decision) in THRESHOLDS.items()},
     "acknowledgements": alerts.acknowledgements,
+    "tokens": _tokens,
 }
 
 

@@ -30,6 +30,7 @@ from billing_console.services.quotas import grant_quota
 from billing_console.services.recharges import recharge, reverse_recharge
 from billing_console.services.settlement import settle
 from db.schema import (
+    ApiToken,
     ApprovalDecision,
     ApprovalRequest,
     AuditEntry,
@@ -46,7 +47,7 @@ from db.schema import (
 )
 from db.statements import table_of
 from db.types import FixedPoint
-from db.values import AlertLevel, AlertType, ApprovalKind, CallStatus, Outcome, PriceUnit, Role, UsageType
+from db.values import AlertLevel, AlertType, ApprovalKind, CallStatus, Outcome, PriceUnit, Role, Scope, UsageType
 from tests.commands import Commands
 from tests.conftest import OpenLedger
 from tests.factories import NOON, price, query, set_up, usage
@@ -73,6 +74,7 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "prices list": (wire.PRICE, ("--all",)),
     "reconcile": (wire.FINDING, ()),
     "operators list": (wire.OPERATOR, ()),
+    "tokens list": (wire.TOKEN, ()),
     "limits list": (wire.LIMIT, ()),
     "budgets list": (wire.BUDGET, ()),
     "approvals list": (wire.APPROVAL, ("--all", "--limit", "5000")),
@@ -84,7 +86,7 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
 FINDINGS = ("reconcile", "audit verify")
 """Lists of what is wrong, which rows past the services are; these end with 1."""
 
-NEVER_CSV = ("ANCHOR", "BACKED_UP", "GRANT", "IMPORTED", "PRICES_ADDED", "REPRICED", "RESTORED", "SETTLED")
+NEVER_CSV = ("ANCHOR", "BACKED_UP", "GRANT", "HOLD", "IMPORTED", "PRICES_ADDED", "REPRICED", "RESTORED", "SETTLED")
 """Records that only JSON has: parts of one thing, and results."""
 
 OF_OUR_OWN = {"budgetStatus", "cursor", "what", "stored", "computed", "state", "problem"}
@@ -143,6 +145,7 @@ def _past_the_services(session: Session, text: str, number: int) -> None:
     _row(session, UserQuota, text, granted_amount=Decimal(7))
     _row(session, QuotaGrant, text)
     _row(session, Operator, text, role=Role.VIEWER.value)
+    _row(session, ApiToken, text, scopes=Scope.READ.value)
     _row(session, ApprovalRequest, text, kind=ApprovalKind.RECHARGE.value)
     requested = session.connection().execute(select(func.max(table_of(ApprovalRequest).c.id))).scalar_one()
     _row(session, ApprovalDecision, text, request_id=requested, approved=number % 2 == 0)

@@ -32,7 +32,8 @@ from billing_console.services.pools import get_pool, set_thresholds
 from billing_console.services.recharges import recharge
 from billing_console.services.reconcile import reconcile
 from billing_console.services.setup import init
-from db.values import LimitName, Outcome, Role
+from billing_console.services.tokens import create_token, revoke_token
+from db.values import LimitName, Outcome, Role, Scope
 from tests.commands import Answer, Commands, command
 from tests.conftest import OpenLedger
 from tests.factories import TESTER, acting, pay, pool, price, query, spend
@@ -102,6 +103,9 @@ LINES = (
     Line("operators list"),
     Line("operators add", "newcomer --role viewer", Action.OPERATOR_ADD),
     Line("operators remove", "tester", Action.OPERATOR_REMOVE),
+    Line("tokens list"),
+    Line("tokens create", "gateway --scope meter", Action.TOKEN_CREATE),
+    Line("tokens revoke", "gateway", Action.TOKEN_REVOKE),
     Line("audit list"),
     Line("audit verify"),
     Line("audit anchor", "--output ANCHORS"),
@@ -122,6 +126,7 @@ BY_ITSELF = {
     "demo": "has a ledger of its own, where whoever runs it is the admin",
     "init": "says that there is a ledger already, and nothing of what is in it",
     "restore": "goes to a database that holds no ledger yet; only an admin of the backup or root may, see test_backup",
+    "serve": "goes on until it is stopped; its callers have tokens, see test_api",
     "upgrade": "opens no session that could be read only; a test of its own below",
 }
 
@@ -274,6 +279,8 @@ ADMINS_ONLY: tuple[tuple[Action, Callable[[Ledger], object]], ...] = (
     (Action.OPERATOR_ADD, lambda ledger: add_operator(ledger, "olga", Role.ADMIN)),
     (Action.OPERATOR_REMOVE, lambda ledger: remove_operator(ledger, "second")),
     (Action.LIMIT, lambda ledger: set_limit(ledger, LimitName.PER_OPERATION, None)),
+    (Action.TOKEN_CREATE, lambda ledger: create_token(ledger, "new", [Scope.READ])),
+    (Action.TOKEN_REVOKE, lambda ledger: revoke_token(ledger, "new")),
     (Action.POOL_THRESHOLD, lambda ledger: set_thresholds(ledger, "openai", {"percent": Decimal(3)})),
     (Action.REPAIR, lambda ledger: reconcile(ledger, repair=True)),
     (Action.APPROVE, lambda ledger: approve(ledger, 1)),

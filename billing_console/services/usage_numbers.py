@@ -1,0 +1,155 @@
+"""Numbered pages of usage records: how many there are in all, and where a page begins, without passing over the rest.
+
+The daily statistics know how many records each day has, unless a user or a status is asked for; so a count adds up
+days, and a page is looked for within its day alone. What waits in the outbox is in no statistic yet and is added.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlmodel import Session
+
+from billing_console.clock import day_of, start_of
+from billing_console.errors import InvalidInput
+from billing_console.i18n import _
+from billing_console.services.catalogue import require_provider
+from billing_console.services.ledger import Ledger
+from billing_console.services.session import reading
+from billing_console.services.usage_query import RECORDS, Position, UsageFilter
+from db.schema import DailyCostStat, UsageOutbox
+from db.statements import table_of
+
+DEEPEST = 100_000
+"""Records before a page that is found by counting them one by one; further down a cursor is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceInUsage:
+    """How many records match, and the cursor after which a page begins; None for the first page.
+
+    `beyond` tells that there is no such page.
+    """
+
+    total: int
+    after: str | None
+    beyond: bool
+
+
+def require_known(ledger: Ledger, provider_id: str) -> None:
+    """Raise NotFound, with the nearest name, unless the ledger knows this provider."""
+    with reading(ledger.database) as session:
+        require_provider(session, provider_id)
+
+
+def place_of(ledger: Ledger, chosen: UsageFilter, before: int) -> PlaceInUsage:
+    """Count what matches, exactly, and find the place after the first `before` records, newest first.
+
+    Raises InvalidInput for a place too deep to be found by its number where the statistics do not know the filter.
+    """
+    with reading(ledger.database) as session:
+        by_day = chosen.user_id is None and chosen.status is None
+        days = _days(session, ledger, chosen) if by_day else None
+        total = _counted(session, chosen) if days is None else sum(days.values())
+        if before == 0 or before >= total:
+            return PlaceInUsage(total, None, beyond=before > 0)
+        if days is None:
+            if before > DEEPEST:
+                raise InvalidInput(
+                    _("A page this deep needs the cursor of the page before it."),
+                    _("Follow nextCursor, or ask for a shorter time."),
+                    field="page",
+                )
+            return PlaceInUsage(total, _cursor(session, chosen, before), beyond=False)
+        passed = 0
+        for day in sorted(days, reverse=True):
+            if passed + days[day] >= before:
+                within = _within(ledger, chosen, day)
+                return PlaceInUsage(total, _cursor(session, within, before - passed), beyond=False)
+            passed += days[day]
+    raise ValueError("the days of a count hold all that it counted")
+
+
+def _days(session: Session, ledger: Ledger, chosen: UsageFilter) -> Counter[date]:
+    """Count what matches by business day: whole days from the statistics, the ends of the range by their records."""
+    stats = table_of(DailyCostStat).c
+    query = select(stats.stat_date, func.sum(stats.call_count)).group_by(stats.stat_date)
+    query = query.where(*_equal(stats, chosen))
+    cut = _cut_days(ledger, chosen)
+    if chosen.start is not None:
+        query = query.where(stats.stat_date >= day_of(chosen.start, ledger.timezone))
+    if chosen.end is not None:
+        query = query.where(stats.stat_date <= day_of(chosen.end, ledger.timezone))
+    counts: Counter[date] = Counter()
+    for day, count in session.connection().execute(query):
+        if day not in cut:
+            counts[day] = int(count)
+    outbox = table_of(UsageOutbox)
+    waiting = _matching(select(RECORDS.c.created_at), chosen).where(RECORDS.c.id.in_(select(outbox.c.usage_id)))
+    for (created_at,) in session.connection().execute(waiting):
+        day = day_of(created_at, ledger.timezone)
+        if day not in cut:
+            counts[day] += 1
+    for day in cut:
+        counts[day] = _counted(session, _within(ledger, chosen, day))
+    return counts
+
+
+def _cut_days(ledger: Ledger, chosen: UsageFilter) -> set[date]:
+    """Return the days of which the range holds a part only."""
+    edges = [edge for edge in (chosen.start, chosen.end) if edge is not None]
+    days = {edge: day_of(edge, ledger.timezone) for edge in edges}
+    cut = {day for edge, day in days.items() if start_of(day, ledger.timezone) != edge}
+    # The end is excluded: a day that begins there holds nothing of the range.
+    return cut | ({days[chosen.end]} if chosen.end is not None else set())
+
+
+def _within(ledger: Ledger, chosen: UsageFilter, day: date) -> UsageFilter:
+    """Return the part of the filter that lies in a day."""
+    first, last = start_of(day, ledger.timezone), start_of(day + timedelta(days=1), ledger.timezone)
+    return replace(chosen, start=_later(chosen.start, first), end=_earlier(chosen.end, last))
+
+
+def _later(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else max(one, other)
+
+
+def _earlier(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else min(one, other)
+
+
+def _counted(session: Session, chosen: UsageFilter) -> int:
+    return int(session.connection().execute(_matching(select(func.count()), chosen)).scalar_one())
+
+
+def _cursor(session: Session, chosen: UsageFilter, number: int) -> str:
+    """Return the cursor of the record with this number, counted from 1, newest first."""
+    columns = RECORDS.c
+    query = _matching(select(columns.created_at, columns.id), chosen)
+    query = query.order_by(columns.created_at.desc(), columns.id.desc()).offset(number - 1).limit(1)
+    row = session.connection().execute(query).one()
+    return Position(row.created_at, row.id).encode()
+
+
+def _matching(query: Select[Any], chosen: UsageFilter) -> Select[Any]:
+    query = query.select_from(RECORDS).where(*_equal(RECORDS.c, chosen))
+    if chosen.user_id is not None:
+        query = query.where(RECORDS.c.user_id == chosen.user_id)
+    if chosen.status is not None:
+        query = query.where(RECORDS.c.status == chosen.status.value)
+    if chosen.start is not None:
+        query = query.where(RECORDS.c.created_at >= chosen.start)
+    return query if chosen.end is None else query.where(RECORDS.c.created_at < chosen.end)
+
+
+def _equal(columns: Any, chosen: UsageFilter) -> list[Any]:
+    wanted = {
+        "provider_id": chosen.provider_id,
+        "model_id": chosen.model_id,
+        "usage_type": chosen.usage_type and chosen.usage_type.value,
+    }
+    return [columns[name] == value for name, value in wanted.items() if value is not None]
