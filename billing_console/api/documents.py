@@ -110,6 +110,8 @@ class DailyCost(Document):
     totalCost: Money
     callCount: int
     failedCount: int
+    costPerCall: Money | None
+    costPerMillionTokens: Money | None = Field(description="Text alone; null for the other types.")
 
 
 class Pool(Document):
