@@ -19,7 +19,7 @@ from billing_console.terminal import ConsoleOptions
 from db.values import CallStatus, Role, UsageType
 from screens.usage import UsageRecordsView
 from screens.widgets.table import RecordTable
-from screens.widgets.trend import FILLS, TrendChart
+from screens.widgets.trend import FILLS, TrendChart, legend
 from tests.factories import TESTER, acting, spend, usage
 from tests.keyboard import PATIENCE_SECONDS, Keyboard, console
 
@@ -302,3 +302,7 @@ async def test_amounts_have_their_symbol_although_the_tab_was_there_before_the_l
         await keys.until(lambda: "openai" in keys.screen)
         await keys.settled()
         assert "¥1.25" in keys.line(" gpt-4o ")
+
+
+def test_a_legend_without_groups_is_empty_also_before_there_is_room() -> None:
+    assert legend(Trend("day", (), ()), "¥", -2, str).plain == ""

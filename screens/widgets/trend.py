@@ -126,7 +126,8 @@ def _looks_alike(before: Style | None, after: Style | None, *, blank: bool) -> b
 def legend(trend: Trend, symbol: str, room: int, name: Callable[[str], str]) -> Content:
     """Say what each fill stands for, with cost and share; `name` spells the name of a group.
 
-    Where there is not room for all of it, the costs are left out, and then the names are cut.
+    Where there is not room for all of it, the costs are left out, and then the names are cut. `room` is negative in a
+    pane that is not laid out yet.
     """
     total = sum((group.total for group in trend.groups), Decimal(0))
     labels = [_("others") if group.name is None else one_line(name(group.name)) for group in trend.groups]
@@ -141,7 +142,7 @@ def legend(trend: Trend, symbol: str, room: int, name: Callable[[str], str]) -> 
         )
 
     for attempt in (line(labels, costs, shares), line(labels, shares)):
-        if attempt.cell_length <= room:
+        if attempt.cell_length <= max(room, 0):
             return attempt
     widest = max(4, (room + 2) // len(labels) - len("█  100%  "))
     return line([_cut(label, widest) for label in labels], shares)
