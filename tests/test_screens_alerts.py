@@ -70,7 +70,7 @@ async def test_alert_pool_models_and_failed_calls_are_three_keys_apart(short: Le
     async with console(sqlite_url, size=(120, 40)) as keys:
         await keys.press("a", "enter")
         assert keys.app.pane is not None and keys.app.pane.NAME == "pools"
-        assert keys.app.pane.table is not None and keys.app.pane.table.current.provider_id == "qwen"  # type: ignore[attr-defined]
+        assert keys.app.pane.table is not None and keys.app.pane.table.current.pool.provider_id == "qwen"  # type: ignore[attr-defined]
         await keys.press("m")
         assert "Filter: provider Qwen" in keys.screen
         assert "openai-max" not in keys.screen
@@ -86,7 +86,7 @@ async def test_the_way_is_the_same_from_the_tabs_it_leads_to(short: Ledger, sqli
     async with console(sqlite_url, size=(120, 40)) as keys:
         await keys.press("5", "3", "a", "j", "enter")
         assert keys.app.pane is not None and keys.app.pane.table is not None
-        assert keys.app.pane.table.current.provider_id == "openai"  # type: ignore[attr-defined]
+        assert keys.app.pane.table.current.pool.provider_id == "openai"  # type: ignore[attr-defined]
         await keys.press("m")
         assert "Filter: provider Openai" in keys.screen and "qwen-max" not in keys.screen
         await keys.press("escape")
