@@ -86,7 +86,19 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
 FINDINGS = ("reconcile", "audit verify")
 """Lists of what is wrong, which rows past the services are; these end with 1."""
 
-NEVER_CSV = ("ANCHOR", "BACKED_UP", "GRANT", "HOLD", "IMPORTED", "PRICES_ADDED", "REPRICED", "RESTORED", "SETTLED")
+NEVER_CSV = (
+    "ANCHOR",
+    "BACKED_UP",
+    "GRANT",
+    "HOLD",
+    "IMPORTED",
+    "PERIODIC",
+    "POOL",
+    "PRICES_ADDED",
+    "REPRICED",
+    "RESTORED",
+    "SETTLED",
+)
 """Records that only JSON has: parts of one thing, and results."""
 
 OF_OUR_OWN = {"budgetStatus", "cursor", "what", "stored", "computed", "state", "problem"}
