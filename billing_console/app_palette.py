@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textual.app import SystemCommand
 from textual.binding import Binding
-from textual.command import CommandList, CommandPalette
+from textual.command import CommandPalette
 
 from billing_console.app_looks import THEMES
 from billing_console.app_tabs import TABS, TabSpec
@@ -26,10 +27,10 @@ MOVES = ("cursor_", "scroll_", "page_", "column_", "command_palette", "clear_fil
 
 
 class Palette(CommandPalette):
-    """Textual's palette, which crashes on a page key while it has found nothing."""
+    """Textual's palette, which crashes on a page key while it has found nothing, or has not drawn what it found."""
 
     def _action_command_list(self, action: str) -> None:
-        if self.query_one(CommandList).option_count:
+        with suppress(KeyError):
             super()._action_command_list(action)
 
 

@@ -18,6 +18,7 @@ from tests.tour import WAYS, set_up_tour, touring
 
 KEYS, LONG_KEYS = 300, 20_000
 SIZES = [(80, 24), (120, 40)]
+SHORT_SEED = "13"
 BURST = 8
 """Keys that arrive at once, at most."""
 
@@ -90,7 +91,8 @@ async def test_no_key_crashes_the_console_or_the_books(
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     set_up_tour(url)
-    choose = random.Random(f"{chosen_seed('random keys')} {size}")
+    # The short form goes the same way every time; new ways are for the long one.
+    choose = random.Random(f"{chosen_seed('random keys') if is_long() else SHORT_SEED} {size}")
     left, seen = LONG_KEYS if is_long() else KEYS, Counter[str]()
     while left > 0:
         async with touring(url, size) as keys:
