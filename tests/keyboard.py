@@ -50,6 +50,8 @@ class Keyboard:
         """Wait until every key typed has had its effect, no question is under way and every answer is drawn."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
+            if not self.app.is_running:  # a key has left it
+                return
             await self.pilot.pause()
             waiting = [worker.wait() for worker in self.app.workers if not worker.is_finished]
             if waiting:
