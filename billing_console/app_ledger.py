@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,9 @@ class LedgerConsole(Console):
             self.call_later(self._not_opened, self.explain(error))
         else:
             self.call_later(self._opened, ledger, timer)
+        finally:
+            gc.freeze()  # what the start imported stays: no collection needs to look at it ever
+            gc.enable()
 
     def _timer_for(self, ledger: Ledger) -> PoolTimer | None:
         """Begin to check the pools, for somebody who may; the check itself acts as a part of the program."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
+import msgspec
 import platformdirs
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from msgspec import Meta
 
 from billing_console.clock import zone
 from billing_console.errors import InvalidInput, Unavailable
@@ -30,41 +30,33 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def _time_zone(name: str) -> str:
-    try:
-        zone(name)
-    except InvalidInput as error:
-        raise ValueError(error.message) from None
-    return name
-
-
-class Settings(BaseSettings):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set; the environment names are BILLING_CONSOLE_ and the field in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
-
-    database_url: str = Field(default_factory=lambda: sqlite_url(data_file("billing.db")), min_length=1)
+    database_url: Annotated[str, Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: sqlite_url(data_file("billing.db"))
+    )
     """The ledger: sqlite:////path/to/billing.db or postgresql://user@host/name."""
 
     lang: Literal["en", "zh"] | None = None
     """The language of everything a person reads; without it the locale decides."""
 
-    business_timezone: Annotated[str, AfterValidator(_time_zone)] | None = None
+    business_timezone: str | None = None
     """The time zone whose days the statistics count, as the ledger was set up with; `init` takes Asia/Shanghai."""
 
-    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
+    currency: Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z")] | None = None
     """The currency of all amounts, as the ledger was set up with; `init` takes CNY."""
 
-    low_threshold_percent: Decimal = Field(default=Decimal(10), ge=0, le=100, decimal_places=2)
+    low_threshold_percent: Decimal = Decimal(10)
     """A pool with less than this percentage left is low (seed, Alert monitoring), unless it has its own threshold."""
 
     require_quota: bool = False
     """Whether a user without a quota is refused instead of not limited (DESIGN.md, section 4)."""
 
-    check_interval_minutes: int = Field(default=5, ge=1, le=1440)
+    check_interval_minutes: Annotated[int, Meta(ge=1, le=1440)] = 5
     """How often the console checks the pools (seed, Notes)."""
 
-    refresh_seconds: int = Field(default=5, ge=1, le=3600)
+    refresh_seconds: Annotated[int, Meta(ge=1, le=3600)] = 5
     """How often the console looks at the database."""
 
     theme: Literal["dark", "light", "high-contrast", "ansi"] = "dark"
@@ -73,7 +65,7 @@ class Settings(BaseSettings):
     ascii: bool = False
     """Whether the console draws with plain ASCII alone, for terminals and fonts that lack lines and blocks."""
 
-    keys: dict[str, str] = Field(default_factory=dict)
+    keys: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Other keys for the console's actions: the id of a binding, and the key or keys, separated by commas."""
 
 
@@ -93,68 +85,95 @@ EXPECTED = {
 """What each setting takes, for error messages."""
 
 
+KEYS = Settings.__struct_fields__
+TYPES = get_type_hints(Settings, include_extras=True)
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        zone(name)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _is_percentage(number: Decimal) -> bool:
+    return number.is_finite() and 0 <= number <= 100 and number == round(number, 2)
+
+
+RULES: dict[str, Callable[[Any], bool]] = {
+    "business_timezone": _is_time_zone,
+    "low_threshold_percent": _is_percentage,
+}
+"""What a type cannot say."""
+
+
 def load_settings(options: Mapping[str, Any], config: Path | None = None) -> Settings:
     """Build the settings from the options given (None means not given), the environment and the first file found.
 
     Raises Unavailable, naming file or variable, key and what is expected, for anything that is not right.
     """
-    given = {name: value for name, value in options.items() if value is not None}
     path = find_file(config)
     from_file = {} if path is None else read_file(path)
     if path is not None:
         _refuse_unknown(path, from_file)
+    variables = {name.upper(): value for name, value in os.environ.items() if value}
+    values = {}
+    for key in KEYS:
+        variable = PREFIX + key.upper()
+        if options.get(key) is not None:
+            values[key] = _taken(key, options[key], _("option for %(key)s") % {"key": key})
+        elif variable in variables:
+            values[key] = _taken(key, _spelled(key, variables[variable]), variable)
+        elif key in from_file:
+            values[key] = _taken(key, from_file[key], f"{path}: {key}")
+    return Settings(**values)
 
-    class Sourced(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, InitSettingsSource(settings_cls, from_file)
 
+def _spelled(key: str, text: str) -> Any:
+    """Return what a variable's text stands for; one that stands for nothing is left for the check to refuse."""
     try:
-        return Sourced(**given)
-    except ValidationError as error:
-        key = str(error.errors()[0]["loc"][0])
-        raise _wrong_value(key, given, path) from None
+        if TYPES[key] == TYPES["keys"]:
+            return msgspec.json.decode(text)
+        return msgspec.convert(text, TYPES[key], strict=False)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _taken(key: str, value: Any, where: str) -> Any:
+    """Return a value that the setting can take; raise Unavailable, naming `where` it stands, for any other."""
+    try:
+        if value is None:
+            raise ValueError
+        taken = msgspec.convert(value, TYPES[key])
+        if key in RULES and not RULES[key](taken):
+            raise ValueError
+    except ValueError:  # msgspec's is one as well
+        raise Unavailable(
+            _("%(where)s does not have a value it can take.") % {"where": where},
+            _("Expected is %(expected)s.") % {"expected": _(EXPECTED[key])},
+        ) from None
+    return taken
 
 
 def _refuse_unknown(path: Path, values: Mapping[str, Any]) -> None:
     for key in values:
-        if key not in Settings.model_fields and key != SHARED_ACCOUNTS:
+        if key not in KEYS and key != SHARED_ACCOUNTS:
             raise Unavailable(
                 _("%(file)s: there is no setting “%(key)s”.") % {"file": path, "key": one_line(key)}, _nearest(key)
             )
 
 
 def _nearest(key: str) -> str:
-    near = difflib.get_close_matches(key.lower(), Settings.model_fields, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key.lower(), KEYS, n=1, cutoff=0.5)
     if near:
         return _("Did you mean “%(near)s”?") % {"near": near[0]}
-    return _("The settings are: %(keys)s.") % {"keys": ", ".join(Settings.model_fields)}
-
-
-def _wrong_value(key: str, given: Mapping[str, Any], path: Path | None) -> Unavailable:
-    variable = PREFIX + key.upper()
-    if key in given:
-        where = _("option for %(key)s") % {"key": key}
-    elif any(name.upper() == variable and value for name, value in os.environ.items()):
-        where = variable
-    else:
-        where = f"{path}: {key}"
-    return Unavailable(
-        _("%(where)s does not have a value it can take.") % {"where": where},
-        _("Expected is %(expected)s.") % {"expected": _(EXPECTED[key])},
-    )
+    return _("The settings are: %(keys)s.") % {"keys": ", ".join(KEYS)}
 
 
 def unknown_variables() -> list[str]:
     """Return a warning for every BILLING_CONSOLE_ variable that sets nothing, with the nearest setting."""
-    known = {PREFIX + key.upper() for key in Settings.model_fields} | {CONFIG_VARIABLE}
+    known = {PREFIX + key.upper() for key in KEYS} | {CONFIG_VARIABLE}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     return [
         _("The environment variable %(name)s sets nothing.") % {"name": clean(name)}

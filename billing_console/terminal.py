@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -54,6 +55,7 @@ def run_console(options: ConsoleOptions) -> int:
         return ExitCode.USAGE
     log_file = log_to_file()
     _prepare_environment()
+    gc.disable()  # a start makes nothing but what stays; enabled when the ledger has been opened
     try:
         from billing_console.app import BillingConsoleApp
         from billing_console.way_out import WayOut

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from billing_console.cli import app
+from billing_console.cli.beforehand import FLAGS, WITH_VALUE, console_options
+from billing_console.cli.context import Root
+from billing_console.cli.program import command as command_line
 from billing_console.services.ledger import Ledger
 from billing_console.services.recharges import recharge_history
 from tests.commands import Commands, command, shell
@@ -55,7 +56,7 @@ def run(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> Commands:
 
 def every_command(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command and group with the words that call it."""
-    command = command or get_command(app)
+    command = command or command_line()
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
         yield from every_command(child, (*path, name))
@@ -270,3 +271,36 @@ def test_a_locale_without_utf_8_can_say_everything(sqlite_url: str, sqlite_ledge
     assert answer.code == 0
     assert "深度求索" in answer.out
     assert "¥1.00" in answer.out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--database sqlite:////x.db",
+        "--database=sqlite:////x.db --lang zh --ascii",
+        "--config /c.toml --as alice --read-only",
+        "--lang en --lang zh",
+    ],
+)
+def test_a_line_that_opens_the_console_means_the_same_without_typer(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Root] = []
+    monkeypatch.setattr("billing_console.cli.program.open_console", seen.append)
+    arguments = line.split()
+    command_line(arguments).main(args=arguments, standalone_mode=False)
+    options = console_options(arguments)
+    assert options is not None
+    assert seen == [Root.of(options)]
+
+
+@pytest.mark.parametrize(
+    "line", ["--lang fr", "--data x", "--wrong", "pools", "--version", "--help", "--database", "--ascii=1", "-x", "x"]
+)
+def test_every_other_line_is_left_to_typer(line: str) -> None:
+    assert console_options(line.split()) is None
+
+
+def test_the_options_before_the_command_are_known_beforehand() -> None:
+    options = [option for option in command_line([]).params if option.name not in ("help", "version")]
+    assert sorted(name for option in options for name in option.opts) == sorted((*WITH_VALUE, *FLAGS))
+    assert {name for option in options for name in option.opts if not option.is_flag} == set(WITH_VALUE)  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_keywords, parse_mapping_cfg
@@ -18,7 +17,7 @@ from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
 from billing_console import cli, errors, i18n
-from billing_console.cli.help import translate
+from billing_console.cli.program import command
 from billing_console.i18n import LOCALE_DIR, N_, _, active_locale, ngettext, pgettext, use_language
 from billing_console.settings_file import chosen_language
 
@@ -319,11 +318,9 @@ def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 def test_every_command_and_option_has_a_chinese_help_text() -> None:
     use_language("zh")
-    command = typer.main.get_command(cli.app)
-    translate(command)
     bare = [
         (*path, getattr(thing, "name", ""))
-        for path, one in paths(command)
+        for path, one in paths(command())
         for thing in (one, *one.params)
         if not CHINESE.search(getattr(thing, "help", None) or "")
     ]
@@ -331,7 +328,7 @@ def test_every_command_and_option_has_a_chinese_help_text() -> None:
 
 
 def test_no_help_page_holds_an_english_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    for path, _command in paths(typer.main.get_command(cli.app)):
+    for path, _command in paths(command()):
         cli.run(["--lang", "zh", *path, "--help"])
         usage, _newline, rest = capsys.readouterr().out.partition("\n")
         assert usage.startswith("用法：billing-console")

@@ -73,10 +73,10 @@ def test_help_imports_neither_the_screens_nor_the_database(tmp_path: Path) -> No
     code, loaded = packages(RUN, "--help")
     assert code == 0
     assert "typer" in loaded
-    assert not loaded & (DATABASE | API | {"textual", "pydantic_settings"})
+    assert not loaded & (DATABASE | API | {"textual", "msgspec"})
 
 
 def test_the_console_paints_its_first_frame_before_the_database_is_imported() -> None:
     _code, loaded = packages(CONSOLE)
     assert "textual" in loaded
-    assert not loaded & (DATABASE | API | {"tenacity", "psycopg", "plotext", "textual_plotext"})
+    assert not loaded & (DATABASE | API | {"pydantic", "tenacity", "psycopg", "plotext", "textual_plotext"})

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
+from typer.core import TyperGroup
 
-from billing_console.cli import app
+from billing_console.cli.program import command as command_line
 from billing_console.services.backup import back_up
 from tests.commands import PATIENCE_SECONDS, PROGRAM
 from tests.conftest import OpenLedger
@@ -100,12 +100,12 @@ def test_the_cron_lines_work(host: Host) -> None:
 
 
 def test_every_command_that_the_page_names_exists() -> None:
-    command = get_command(app)
-    known = {*command.commands, *app_options(command)}  # type: ignore[attr-defined]
+    command = command_line()
+    known = {*command.commands, *app_options(command)}
     named = re.findall(r"billing-console((?: --database \S+)?(?: --read-only)?) ([a-z-]+)", PAGE)
     assert named and {name for _options, name in named} <= known
     assert {"backup", "restore", "reconcile"} <= {name for _options, name in named}
 
 
-def app_options(command: object) -> set[str]:
-    return {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
+def app_options(command: TyperGroup) -> set[str]:
+    return {option for parameter in command.params for option in parameter.opts}

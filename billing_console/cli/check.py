@@ -15,6 +15,7 @@ import typer
 from billing_console import clock
 from billing_console.atomic import replacing
 from billing_console.check_output import CheckFormat, Outcome, State
+from billing_console.cli.beforehand import CHECK_POOLS
 from billing_console.cli.context import Root, root_of
 from billing_console.cli.failures import failure_of, without_name
 from billing_console.cli.options import ProviderOption
@@ -24,8 +25,6 @@ from billing_console.i18n import N_, _
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
-
-NAME = "check-pools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def _outcome(root: Root, provider: str | None, dry_run: bool, timeout: int) -> O
     """Check, and turn every failure into an outcome that says what is unknown and why."""
     nothing = Outcome(checked_at=clock.now())
     try:
-        ledger = root.open(timeout=timeout, part=NAME)
+        ledger = root.open(timeout=timeout, part=CHECK_POOLS)
         try:
             return _check(ledger, provider, dry_run)
         except BillingError as error:
@@ -137,20 +136,6 @@ def _deadline(report: Report, seconds: int) -> Iterator[None]:
     finally:
         ended.acquire()
         timer.cancel()
-
-
-def wanted(arguments: Sequence[str], with_value: Sequence[str]) -> bool:
-    """Tell whether the command line means check-pools, also one that is wrong before or after the command.
-
-    `with_value` are the options before the command that take a value.
-    """
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in with_value:
-            next(rest, None)
-        elif not argument.startswith("-"):
-            return argument == NAME
-    return NAME in arguments
 
 
 def fail(arguments: Sequence[str], words: str) -> int:

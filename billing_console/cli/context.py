@@ -9,14 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from billing_console.cli.output import say
 from billing_console.errors import NotPermitted
 from billing_console.i18n import _
 from billing_console.text import storable
 
 if TYPE_CHECKING:
+    import typer
+
     from billing_console.services.identity import Actor
     from billing_console.services.ledger import Ledger
     from billing_console.settings import Settings
@@ -35,14 +34,33 @@ class Root:
     purpose: str = ""
     """The command, for the audit log where somebody who may not tries it."""
 
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> Root:
+        """Return what a line says that opens the console, by its options as they are spelled."""
+        config = options.get("--config")
+        return cls(
+            {
+                "database_url": options.get("--database"),
+                "lang": options.get("--lang"),
+                "ascii": "--ascii" in options or None,
+            },
+            None if config is None else Path(config),
+            "--read-only" in options,
+            options.get("--as"),
+            "console",
+        )
+
     @cached_property
     def settings(self) -> Settings:
         """Load the settings, with a warning for every environment variable that sets nothing."""
         from billing_console.settings import load_settings, unknown_variables
 
         settings = load_settings(self.options, self.config)
-        for warning in unknown_variables():
-            say(warning)
+        if warnings := unknown_variables():
+            from billing_console.cli.output import say
+
+            for warning in warnings:
+                say(warning)
         return settings
 
     def actor(self) -> Actor:

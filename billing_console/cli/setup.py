@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from billing_console.cli.context import Root, root_of, writable
+from billing_console.cli.console import label_of, open_console
+from billing_console.cli.context import root_of, writable
 from billing_console.cli.output import say, write
 from billing_console.cli.progress import bar
 from billing_console.errors import Conflict, ExitCode, InvalidInput
@@ -107,33 +107,3 @@ def _demo_ledger(path: Path, read_only: bool) -> Iterator[None]:
 
     with held(path, sqlite_url(path), now(), None if read_only else build, waiting):
         yield
-
-
-def open_console(root: Root) -> int:
-    """Open the console on the ledger the settings name and return its exit code."""
-    from billing_console.terminal import ConsoleOptions, run_console
-
-    settings = root.settings
-    options = ConsoleOptions(
-        open=root.open,
-        label=label_of(settings.database_url),
-        read_only=root.read_only,
-        refresh_seconds=settings.refresh_seconds,
-        check_interval=timedelta(minutes=settings.check_interval_minutes),
-        theme=settings.theme,
-        ascii=settings.ascii,
-        keys=settings.keys,
-    )
-    return run_console(options)
-
-
-def label_of(url: str) -> str:
-    """Name a database for people: the path of a file, or the URL without its password."""
-    from urllib.parse import urlsplit, urlunsplit
-
-    if url.startswith("sqlite:///"):
-        return url.removeprefix("sqlite:///")
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")
-    user = host[0].partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{host[2]}" if user else host[2], query=""))

@@ -31,6 +31,7 @@ from billing_console.cli.output import (
     write_one,
     write_result,
 )
+from billing_console.cli.usage_import import import_usage
 from billing_console.errors import InvalidInput
 from billing_console.exporting import ExportFormat, export, format_of, write_text
 from billing_console.i18n import N_, _, ngettext
@@ -262,3 +263,6 @@ def reprice_usage(
             "cost": shown_exact(done.cost, symbol=ledger.symbol),
         }
         write_result(wire.record(wire.REPRICED, done), words, form)
+
+
+app.command("import", help=N_("Import usage from CSV or JSONL files, each row once."))(import_usage)

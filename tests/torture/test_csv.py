@@ -20,7 +20,7 @@ from textual.widgets import Input
 
 import db.values
 from billing_console import wire
-from billing_console.cli import _command
+from billing_console.cli.program import command as command_line
 from billing_console.errors import InvalidInput
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import record_usage
@@ -225,7 +225,7 @@ def _commands(group: Any, path: str = "") -> Iterator[str]:
 
 
 def test_every_list_and_every_record_is_known_here() -> None:
-    assert set(_commands(_command())) == set(LISTS)
+    assert set(_commands(command_line())) == set(LISTS)
     records = {name: fields for name, fields in vars(wire).items() if name.isupper() and isinstance(fields, Mapping)}
     listed = [fields for fields, _options in LISTS.values()]
     assert {name for name, fields in records.items() if fields not in listed} == set(NEVER_CSV)

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from sqlmodel import SQLModel
-from typer.main import get_command
 
-from billing_console.cli import app, run
+from billing_console.cli import run
+from billing_console.cli.program import command as command_line
 from billing_console.errors import NotPermitted
 from billing_console.services.actions import Action
 from billing_console.services.audit import AuditView, list_audit
@@ -143,7 +143,7 @@ def _commands(group: Any, path: str = "") -> Iterator[str]:
             yield f"{path}{name}"
 
 
-THERE = frozenset(_commands(get_command(app)))
+THERE = frozenset(_commands(command_line()))
 WRITING = [line for line in LINES if line.action is not None]
 READING = [line for line in LINES if line.action is None]
 
