@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from rich.segment import Segment
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
-from textual.strip import Strip
 from textual.widgets import DataTable
 
 from billing_console.i18n import N_, _
 from billing_console.text import clean
 from screens.binding_ids import named
+from screens.widgets.line_table import LineTable
 
 Item = TypeVar("Item")
 _PADDING = 2
@@ -58,7 +57,7 @@ class Column(Generic[Item]):
         return value is None, value if value is not None else 0
 
 
-class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
+class RecordTable(LineTable, Generic[Item], inherit_bindings=False):
     """A table of items that touches only the cells that changed and keeps the cursor on its item."""
 
     BINDINGS: ClassVar[list[BindingType]] = named(
@@ -113,6 +112,8 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         """The items in the order in which they are drawn."""
         self._given: tuple[Item, ...] = ()
         self._drawn: dict[str, tuple[Text, ...]] = {}
+        self._spelled: dict[int, tuple[Item, tuple[Text, ...]]] = {}
+        """The cells of each item, by its identity; the item is kept, so that no other takes its place."""
         self._layout: tuple[tuple[Column[Item], int], ...] = ()
         self._column_key = self.all_columns[0].key
         self._sorted: tuple[str, bool] | None = None
@@ -136,7 +137,7 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self.all_columns = tuple(columns)
         self._column_key, self._sorted = self.all_columns[0].key, None
         self.items = self._given = ()
-        self._drawn, self._layout = {}, ()
+        self._drawn, self._spelled, self._layout = {}, {}, ()
 
     def select(self, key: str) -> None:
         """Put the cursor on the item with this key, if it is there or comes with the next items."""
@@ -164,10 +165,16 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         for key, cells in drawn.items():
             before = self._drawn.get(key)
             if before is None:
-                self.add_row(*self._visible(cells), key=key)
-            elif before != cells or any(a.style != b.style for a, b in zip(before, cells, strict=True)):
+                continue
+            if before != cells or any(a.style != b.style for a, b in zip(before, cells, strict=True)):
                 self._update_row(key, before, cells)
+        self._append(drawn, len(self._drawn))
         self._drawn = drawn
+
+    def _append(self, drawn: dict[str, tuple[Text, ...]], start: int = 0) -> None:
+        new = list(drawn.items())[start:]
+        if new:
+            self.append_rows((key, self._visible(cells)) for key, cells in new)
 
     def _in_order(self) -> Iterable[Item]:
         if self._sorted is None:
@@ -177,9 +184,14 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         return sorted(self._given, key=column.order, reverse=reverse)
 
     def _cells(self) -> Iterator[tuple[Text, ...]]:
+        """Spell the items; what has been spelled stays so while the very same item is shown."""
         above: tuple[Text, ...] | None = None
+        spelled, self._spelled = self._spelled, {}
         for item in self.items:
-            cells = tuple(column.cell(item) for column in self.all_columns)
+            _item, cells = spelled.get(id(item), (None, None))
+            if cells is None:
+                cells = tuple(column.cell(item) for column in self.all_columns)
+            self._spelled[id(item)] = (item, cells)
             same = [
                 column.once and above is not None and above[i] == cells[i] for i, column in enumerate(self.all_columns)
             ]
@@ -201,16 +213,6 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
             super().refresh(*args, **kwargs)
         return self
 
-    def render_line(self, y: int) -> Strip:
-        """Join neighbours that look alike: every cell on its own costs 30 bytes a cell, on each line that is sent.
-
-        What tells cells apart is there for the mouse, which the console leaves to the terminal.
-        """
-        bare = (
-            (text, style.clear_meta_and_links() if style else style) for text, style, _control in super().render_line(y)
-        )
-        return Strip(Segment.simplify(Segment(text, style) for text, style in bare))
-
     def _visible(self, cells: tuple[Text, ...]) -> list[Text]:
         shown = {column.key for column, _width in self._layout}
         return [cell for column, cell in zip(self.all_columns, cells, strict=True) if column.key in shown]
@@ -224,8 +226,7 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
             self.clear(columns=True)
             for column, width in layout:
                 self.add_column(self._header(column), width=width, key=column.key)
-            for key, cells in drawn.items():
-                self.add_row(*self._visible(cells), key=key)
+            self._append(drawn)
             self.virtual_size = Size(sum(width + _PADDING for _column, width in layout), len(drawn) + 1)
             self.move_cursor(row=row, column=self._column_index(), scroll=False)
             self.set_scroll(None, min(offset, self.max_scroll_y))
@@ -234,17 +235,24 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
 
     def _fit(self, drawn: dict[str, tuple[Text, ...]]) -> tuple[tuple[Column[Item], int], ...]:
         """Choose columns and widths; they stay as wide as they are, unless a column comes back if they do not."""
-        steady = self._fitted(drawn, {column.key: width for column, width in self._layout})
-        fresh = self._fitted(drawn, {})
+        content = self._content(drawn)
+        steady = self._fitted(content, {column.key: width for column, width in self._layout} if drawn else {})
+        fresh = self._fitted(content, {})
         return fresh if len(fresh) > len(steady) else steady
 
-    def _fitted(self, drawn: dict[str, tuple[Text, ...]], now: dict[str, int]) -> tuple[tuple[Column[Item], int], ...]:
+    def _content(self, drawn: dict[str, tuple[Text, ...]]) -> dict[str, int]:
+        """Return how wide each column's title and cells are."""
+        return {
+            column.key: max(
+                Text(self._title(column)).cell_len,
+                min(max((cells[index].cell_len for cells in drawn.values()), default=0), column.max_width),
+            )
+            for index, column in enumerate(self.all_columns)
+        }
+
+    def _fitted(self, content: dict[str, int], now: dict[str, int]) -> tuple[tuple[Column[Item], int], ...]:
         """Fit required columns first, then others by priority, then widen to content, no less wide than `now`."""
-        natural = {}
-        for index, column in enumerate(self.all_columns):
-            title = Text(self._title(column)).cell_len
-            content = max((cells[index].cell_len for cells in drawn.values()), default=0)
-            natural[column.key] = max(title, now.get(column.key, 0) if drawn else 0, min(content, column.max_width))
+        natural = {key: max(width, now.get(key, 0)) for key, width in content.items()}
         room = self.size.width - (1 if self.show_vertical_scrollbar else 0)
         if room <= 0:
             return tuple((column, natural[column.key]) for column in self.all_columns)
@@ -294,7 +302,7 @@ class RecordTable(DataTable[Text], Generic[Item], inherit_bindings=False):
         self._fit_again()
 
     def _fit_again(self) -> None:
-        layout = self._fitted(self._drawn, {})
+        layout = self._fitted(self._content(self._drawn), {})
         if layout != self._layout:
             self._layout = ()
             self._redraw()
