@@ -15,6 +15,7 @@ from billing_console.i18n import N_, _
 from screens.binding_ids import named
 from screens.console import Console, ask, console_of
 from screens.question import Question
+from screens.widgets.keybar import with_keys
 from screens.widgets.line import Line, paragraphs
 from screens.widgets.table import RecordTable
 
@@ -43,7 +44,10 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     """What this tab shows, in a sentence marked with N_(), for whoever meets it empty."""
 
     EMPTY: ClassVar[str] = ""
-    """What to do when there is nothing to show, marked with N_(): names the command that fills this tab."""
+    """What to do when there is nothing to show, marked with N_(): names the command that fills this tab.
+
+    `%(recharge)s` is the key of its action `recharge`.
+    """
 
     EMPTY_NEEDS: ClassVar[Action | None] = None
     """Who may do what the second paragraph of EMPTY advises; others are not told."""
@@ -169,7 +173,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self._notice(self._opening())
             return
         if self.data is None:
-            self._notice(_("Loading…") + " " + _("Esc stops it."))
+            self._notice(_("Loading…") + " " + with_keys(self, _("%(clear_filter)s stops it.")))
         self._busy, self._stopped = True, False
         self._show_filter()
         first = self.data is None or asked
@@ -214,7 +218,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
     def _say_loading(self, question: Question | None) -> None:
         """Say that an answer somebody waits for is not there yet; a quick one is not worth the bytes."""
         if self._loading and question is self._question:
-            self._write(".pane-age", _("loading… Esc stops it."))
+            self._write(".pane-age", with_keys(self, _("loading… %(clear_filter)s stops it.")))
 
     @property
     def _loading(self) -> bool:
@@ -227,8 +231,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self._question.stop()
         self._busy, self._stopped, self._question = False, True, None
         if self.data is None:
-            self._notice(_("Stopped. Press r to load it again."))
-        self._write(".pane-age", _("stopped, r loads again"))
+            self._notice(with_keys(self, _("Stopped. Press %(reload)s to load it again.")))
+        self._write(".pane-age", with_keys(self, _("stopped, %(reload)s loads again")))
         self.refresh_bindings()
 
     def _poll(self) -> None:
@@ -262,7 +266,8 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         empty = self.nothing_in(data)
         focused = self.has_focus_within
         if empty:
-            self._notice(_("Nothing matches the filter. Esc clears it.") if self.is_filtered() else self._empty())
+            nothing = _("Nothing matches the filter. %(clear_filter)s clears it.")
+            self._notice(with_keys(self, nothing) if self.is_filtered() else self._empty())
         else:
             self.set_class(True, "-filled")
         self.present(data)
@@ -270,7 +275,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self.take_focus()
 
     def _empty(self) -> str:
-        text = _(self.EMPTY)
+        text = with_keys(self, _(self.EMPTY))
         advised = self.EMPTY_NEEDS is None or self.console.may(self.EMPTY_NEEDS)
         text = text if advised else text.partition("\n\n")[0]
         return f"{text}\n\n{_(self.SHOWS)}" if self.SHOWS else text
@@ -291,10 +296,12 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         if error is None:
             return _("Opening the database…")
         by_itself = not isinstance(error, NotPermitted)
-        return paragraphs(error.message, error.hint, self._retrying() if by_itself else _("r tries again."))
+        again = self._retrying() if by_itself else with_keys(self, _("%(reload)s tries again."))
+        return paragraphs(error.message, error.hint, again)
 
     def _retrying(self) -> str:
-        return _("Trying again every %(seconds)g s; r tries now.") % {"seconds": self.console.refresh_seconds}
+        text = _("Trying again every %(seconds)g s; %(reload)s tries now.")
+        return with_keys(self, text, seconds=self.console.refresh_seconds)
 
     def _notice(self, text: str | Content) -> None:
         self.set_class(False, "-filled")

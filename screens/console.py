@@ -48,6 +48,8 @@ class Console(App[int]):
         self.problems: dict[str, BillingError] = {}
         """What is wrong now, by the part of the console that found it."""
         self.keys = KeyQueue(self, super().on_event)
+        self.questions: set[Question] = set()
+        """What is being asked of the ledger."""
 
     async def on_event(self, event: events.Event) -> None:
         """Take keys in turn: those typed ahead wait for what the first of them opens."""
@@ -59,6 +61,11 @@ class Console(App[int]):
     def open_ledger(self) -> None:
         """Open the database in a thread, now."""
         raise NotImplementedError
+
+    def stop_reading(self, node: Widget) -> None:
+        """Stop what a part of the console reads, because nobody will see the answer; what it writes goes on."""
+        for question in [question for question in self.questions if question.node is node]:
+            question.stop()
 
     def may(self, action: Action) -> bool:
         """Tell whether to offer a change: nothing that the role, or a read-only session, does not allow."""
@@ -132,15 +139,20 @@ def ask(
     console = console_of(node)
     ledger = console.ledger
     if ledger is None:
-        failed(Unavailable(_("The database is not open."), _("Press r to try again.")))
+        failed(Unavailable(_("The database is not open."), _("Refresh the tab to try again.")))
         return None
-    question = Question(console, ledger, (node, group))
+    question = Question(console, ledger, node, group)
+    console.questions.add(question)
     if keys_wait or console.keys.waits_for(question.place):
         console.keys.wait_for(question.place, question)
 
     def answer(handler: Callable[[Any], None], value: object) -> None:
         if console.is_running and not question.stopped:
             handler(value)
+        ended()
+
+    def ended() -> None:
+        console.questions.discard(question)
         console.keys.answered(question.place, question)
 
     def run() -> None:
@@ -152,7 +164,7 @@ def ask(
         except Exception as error:
             handler, value = failed, console.explain(error)
         if worker.is_cancelled or not node.call_later(answer, handler, value):
-            console.call_later(console.keys.answered, question.place, question)
+            console.call_later(ended)
 
     node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)
     return question

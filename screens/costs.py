@@ -76,7 +76,7 @@ class CostStatisticsView(DataPane[Costs]):
     NAME = "costs"
     SHOWS = N_("This tab shows what the calls cost, by day, provider, model and type.")
     EMPTY = N_(
-        "Nothing was used in this period. Press / for another one.\n\n"
+        "Nothing was used in this period. Press %(filter)s for another one.\n\n"
         "Import usage with: billing-console usage import FILE"
     )
     EMPTY_NEEDS = Action.IMPORT

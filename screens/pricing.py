@@ -34,7 +34,7 @@ class PricingManagement(SearchPane["tuple[PriceRow, ...]"]):
 
     NAME = "pricing"
     SHOWS = N_("This tab shows what each model is billed at, since when, and from when on.")
-    EMPTY = N_("No price is known yet.\n\nPress p to add one, or: billing-console prices import FILE")
+    EMPTY = N_("No price is known yet.\n\nPress %(add_price)s to add one, or: billing-console prices import FILE")
     FILTER_TITLE = N_("Filter prices")
     EMPTY_NEEDS = Action.PRICE
     NEEDS: ClassVar = {"add_price": Action.PRICE}

@@ -8,6 +8,8 @@ from threading import Lock, get_ident
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from textual.widget import Widget
+
     from billing_console.services.ledger import Ledger
     from screens.console import Console
 
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
 class Question:
     """A question to the ledger that is being answered in a thread, and can be stopped."""
 
-    def __init__(self, console: Console, ledger: Ledger, place: object) -> None:
-        """Keep whom it was asked; of the questions asked in one place the newest counts."""
+    def __init__(self, console: Console, ledger: Ledger, node: Widget, group: str) -> None:
+        """Keep whom it was asked, and for which part of the console; of a node's group the newest counts."""
         self.stopped = False
-        self.place = place
+        self.node = node
+        self.place = (node, group)
         self._console = console
         self._ledger = ledger
         self._thread: int | None = None

@@ -53,7 +53,8 @@ class UserQuotaManagement(SearchPane["QuotaPage"]):
     NAME = "quotas"
     SHOWS = N_("This tab shows how much each user may still spend, and grants more.")
     EMPTY = N_(
-        "No user is known yet.\n\nPress c to grant the first quota, or: billing-console quotas grant USER AMOUNT"
+        "No user is known yet.\n\n"
+        "Press %(grant)s to grant the first quota, or: billing-console quotas grant USER AMOUNT"
     )
     FILTER_TITLE = N_("Filter user quotas")
     FILTER_LABEL = N_("User id contains")

@@ -12,7 +12,7 @@ from billing_console.errors import Unavailable
 from billing_console.services.ledger import Ledger
 from billing_console.settings import load_settings
 from db.values import Role
-from tests.factories import acting, pool, spend
+from tests.factories import acting, pool, price, spend
 from tests.keyboard import Keyboard, console
 
 
@@ -80,6 +80,35 @@ async def test_keys_of_the_settings_take_the_place_of_the_usual_ones(sqlite_ledg
         assert ["R", "Recharge"] in [line.strip(" │").split() for line in keys.lines]
         await keys.press("escape", "R")
         assert "Recharge openai" in keys.screen
+
+
+async def test_a_key_of_the_settings_keeps_the_place_of_its_action(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    feet = []
+    for chosen in ({}, {"pools-recharge": "R", "table-details": "o", "console-quit": "Q"}):
+        async with console(sqlite_url, size=(200, 24), keys=chosen) as keys:
+            await keys.press("3")
+            feet.append(keys.lines[-1])
+    usual, moved = feet
+    assert (
+        moved
+        == usual.replace("c Recharge", "R Recharge")
+        .replace("Enter Details", "o Details")
+        .replace("q Quit", "Q Quit")
+        .ljust(len(moved))[: len(moved)]
+    )
+
+
+async def test_texts_name_the_keys_of_the_settings(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+    chosen = {"quotas-grant": "C", "tab-clear-filter": "z"}
+    async with console(sqlite_url, size=(120, 40), keys=chosen) as keys:
+        await keys.press("4")
+        assert "Press C to grant the first quota" in keys.screen
+        price(sqlite_ledger)
+        await keys.press("5", "slash")
+        await keys.type("nobody")
+        await keys.press("enter")
+        assert "Nothing matches the filter. z clears it." in keys.screen
 
 
 @pytest.mark.parametrize(

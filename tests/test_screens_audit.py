@@ -103,6 +103,14 @@ async def test_the_filter_narrows_the_rows_and_escape_widens_them(
         assert len(keys.app.screen_stack) == 1
 
 
+async def test_the_end_of_an_empty_list_is_no_row(told: Ledger, sqlite_url: str) -> None:
+    async with console(sqlite_url) as keys:
+        await keys.press("L", "slash")
+        await keys.type("nobody")
+        await keys.press("enter", "end", "escape")
+        assert rows(keys) == [entry.action for entry in list_audit(told)]
+
+
 async def test_refusals_alone(told: Ledger, sqlite_url: str) -> None:
     async with console(sqlite_url) as keys:
         await keys.press("L", "slash", "down", "down", "down", "left", "enter")

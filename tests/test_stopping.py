@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from billing_console.errors import BillingError, Unavailable
+from billing_console.services import recharges
 from billing_console.services.ledger import Ledger
 from billing_console.services.pools import list_pools
 from billing_console.services.session import reading
@@ -42,6 +43,29 @@ async def test_escape_stops_a_load_that_somebody_waits_for(sqlite_ledger: Ledger
         other.close()
         await keys.press("3", "r")
         await keys.until(lambda: "live, changed" in keys.screen)
+
+
+async def test_closing_a_dialog_stops_what_it_reads(
+    sqlite_ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool(sqlite_ledger, "openai", "100")
+    ended = threading.Event()
+
+    def endless(ledger: Ledger, *_arguments: object, **_options: object) -> None:
+        try:
+            with reading(ledger.database) as session:
+                session.execute(text(ENDLESS[True]))
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(recharges, "recharge_history", endless)
+    async with console(sqlite_url) as keys:
+        await keys.press("3")
+        await keys.pilot.press("H")
+        await keys.until(lambda: "Recharge history" in keys.screen)
+        await keys.pilot.press("escape")
+        await keys.until(ended.is_set)
+        assert len(keys.app.screen_stack) == 1 and not keys.app.questions
 
 
 def test_what_a_thread_reads_is_stopped_in_the_database_and_nothing_else(ledger: Ledger) -> None:

@@ -20,6 +20,7 @@ from screens.dialogs.audit_details import AuditEntryDialog, in_short
 from screens.dialogs.audit_filter import AuditFilterDialog, AuditWish
 from screens.dialogs.base import Dialog
 from screens.dialogs.export import ExportDialog
+from screens.widgets.keybar import with_keys
 from screens.widgets.line import Line
 from screens.widgets.table import Column, RecordTable
 
@@ -122,9 +123,10 @@ class AuditDialog(Dialog[None]):
         self.entries, self._more = kept + page[:PAGE], len(page) > PAGE
         self.query_one(RecordTable).show(self.entries)
         if not self.entries:
-            self.say(_("Nothing matches the filter. Esc clears it."))
+            self.say(with_keys(self, _("Nothing matches the filter. %(close)s clears it.")))
         elif self._more and len(self.entries) >= MOST:
-            self.say(_("The newest %(count)d are shown; / finds others.") % {"count": MOST})
+            said = _("The newest %(count)d are shown; %(filter)s finds others.")
+            self.say(with_keys(self, said, count=MOST))
         else:
             self.say("")
         self.refresh_bindings()

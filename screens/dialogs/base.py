@@ -81,6 +81,11 @@ class Dialog(ModalScreen[Result], Generic[Result]):
         """Leave without doing anything."""
         self.dismiss(None)
 
+    def on_unmount(self) -> None:
+        """Stop what is still being read for it."""
+        if self.app.is_running:
+            self.console.stop_reading(self)
+
     def action_help(self) -> None:
         """List every key of this dialog."""
         from screens.dialogs.help import HelpDialog

@@ -19,6 +19,7 @@ from billing_console.text import clean
 from screens.console import ask
 from screens.dialogs.base import Result
 from screens.dialogs.form import FormDialog
+from screens.widgets.keybar import with_keys
 from screens.widgets.line import Line
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class ConfirmedForm(FormDialog[Result], Generic[Result]):
             lines.append(f"{change.label}{pad}  {change.before} → {change.after}")
         if self.needs_approval:
             lines += ["", "◆ " + self.waits()]
-        lines += ["", _("Press y to do it, Esc to go back.")]
+        lines += ["", with_keys(self, _("Press y to do it, %(close)s to go back."))]
         self.query_one(".confirm-text", Line).say("\n".join(lines))
         self._turn_to(confirm=True)
         self.console.keys.forget()

@@ -18,6 +18,7 @@ from screens.console import ask
 from screens.cost_columns import right
 from screens.dialogs.base import Dialog
 from screens.dialogs.usage_filter import UsageWish
+from screens.widgets.keybar import with_keys
 from screens.widgets.line import Line
 from screens.widgets.table import Column, RecordTable
 
@@ -112,7 +113,8 @@ class TopUsersDialog(Dialog["UsageWish | None"]):
 
     def _progress(self, seen: int, whole: int) -> None:
         if self._answer is None and whole:
-            self.say(_("Adding up… %(percent)d%%; Esc stops.") % {"percent": seen * 100 // whole})
+            said = _("Adding up… %(percent)d%%; %(close)s stops.")
+            self.say(with_keys(self, said, percent=seen * 100 // whole))
 
     def _show(self, answer: _Answer) -> None:
         self._answer, top = answer, answer.top

@@ -18,6 +18,7 @@ from billing_console.i18n import N_, _, ngettext
 from billing_console.text import clean
 from screens.console import ask
 from screens.dialogs.form import Choice, Field, FormDialog, required
+from screens.widgets.keybar import with_keys
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
@@ -103,12 +104,11 @@ class ExportDialog(FormDialog[None]):
     def _progressed(self, count: int) -> None:
         if not self._writing or self._stop.is_set():
             return
-        said = {"count": f"{count:,}"}
         if self.expected is not None:
-            said["all"] = f"{max(count, self.expected):,}"
-            self.say(_("Writing… %(count)s of %(all)s rows. Esc stops.") % said)
+            text, whole = _("Writing… %(count)s of %(all)s rows. %(close)s stops."), max(count, self.expected)
+            self.say(with_keys(self, text, count=f"{count:,}", all=f"{whole:,}"))
         else:
-            self.say(_("Writing… %(count)s rows. Esc stops.") % said)
+            self.say(with_keys(self, _("Writing… %(count)s rows. %(close)s stops."), count=f"{count:,}"))
 
     def _written(self, path: Path, count: int) -> None:
         said = ngettext("%(count)s row written to %(path)s", "%(count)s rows written to %(path)s", count)

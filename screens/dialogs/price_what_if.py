@@ -22,6 +22,7 @@ from screens.console import ask
 from screens.dialogs.details import FRAME, GAP, grid
 from screens.dialogs.form import Field, FieldRow, FormDialog
 from screens.dialogs.price_form import PRICES, price_text, unit_choices, while_wanted
+from screens.widgets.keybar import with_keys
 from screens.widgets.line import Line
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class PriceWhatIfDialog(FormDialog[None]):
 
     def _tell(self, done: int, whole: int) -> None:
         if self._counting:
-            said = _("Adding up the last 30 days… Esc stops.")
+            said = with_keys(self, _("Adding up the last 30 days… %(close)s stops."))
             self.say(f"{said} {done}/{whole}" if done else said)
 
     def _show(self, found: WhatIf) -> None:

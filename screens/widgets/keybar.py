@@ -13,6 +13,7 @@ from billing_console.i18n import _
 
 if TYPE_CHECKING:
     from textual.binding import ActiveBinding, Binding
+    from textual.dom import DOMNode
     from textual.screen import Screen
 
 ALWAYS = ("help", "quit")
@@ -53,10 +54,44 @@ def key_name(binding: Binding, screen: Screen[object]) -> str:
     return KEY_NAMES.get(binding.key) or screen.app.get_key_display(binding).replace("^", "Ctrl+")
 
 
+def key_for(node: DOMNode, action: str) -> str:
+    """Spell the key that runs an action of a node, which the settings may have moved; for texts that name it."""
+    bindings = node._bindings.copy()
+    bindings.apply_keymap(node.app._keymap)
+    return next(key_name(binding, node.screen) for _key, binding in bindings if binding.action == action)
+
+
+class _Keys(dict[str, object]):
+    """What fills a text: values by their names, and by the name of an action the key that runs it."""
+
+    def __init__(self, node: DOMNode, said: dict[str, object]) -> None:
+        super().__init__(said)
+        self._node = node
+
+    def __missing__(self, action: str) -> str:
+        return key_for(self._node, action)
+
+
+def with_keys(node: DOMNode, text: str, **said: object) -> str:
+    """Fill a text in which `%(recharge)s` stands for the key of the node's action of that name."""
+    return text % _Keys(node, said)
+
+
 def bindings_in_order(screen: Screen[object]) -> list[ActiveBinding]:
-    """Return what can be pressed on a screen, what only works here before what works everywhere."""
-    rank = {action: number for number, action in enumerate(LATE, 1)}
-    return sorted(screen.active_bindings.values(), key=lambda active: rank.get(active.binding.action, 0))
+    """Return what can be pressed on a screen, what only works here before what works everywhere.
+
+    An action keeps its place when the settings give it another key, which Textual would put last.
+    """
+    late = {action: number for number, action in enumerate(LATE, 1)}
+    active = list(screen.active_bindings.values())
+    nodes = list(dict.fromkeys(each.node for each in active))
+    declared = {node: [binding.action for _key, binding in node._bindings] for node in nodes}
+
+    def place(each: ActiveBinding) -> tuple[int, int, int]:
+        action = each.binding.action
+        return late.get(action, 0), nodes.index(each.node), declared[each.node].index(action)
+
+    return sorted(active, key=place)
 
 
 class KeyBar(Widget):

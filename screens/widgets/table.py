@@ -218,9 +218,10 @@ class RecordTable(LineTable, Generic[Item], inherit_bindings=False):
         return [cell for column, cell in zip(self.all_columns, cells, strict=True) if column.key in shown]
 
     def _rebuild(self, drawn: dict[str, tuple[Text, ...]], layout: tuple[tuple[Column[Item], int], ...]) -> None:
-        kept = list(self._drawn)[self.cursor_row] if self.cursor_row < len(self._drawn) else None
+        at = max(self.cursor_row, 0)  # Textual puts it above the first row at the end of an empty table
+        kept = list(self._drawn)[at] if at < len(self._drawn) else None
         offset = self.scroll_y
-        row = list(drawn).index(kept) if kept in drawn else min(self.cursor_row, max(len(drawn) - 1, 0))
+        row = list(drawn).index(kept) if kept in drawn else min(at, max(len(drawn) - 1, 0))
         self._layout, self._drawn = layout, drawn
         with self.app.batch_update(), self.prevent(DataTable.RowHighlighted):
             self.clear(columns=True)

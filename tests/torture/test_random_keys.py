@@ -14,11 +14,14 @@ from billing_console.services.reconcile import reconcile
 from tests.keyboard import Keyboard
 from tests.stocked import open_stocked
 from tests.torture.operations import chosen_seed, is_long
-from tests.tour import WAYS, set_up_tour, touring
+from tests.tour import WAYS, every_dialog, set_up_tour, touring
 
 KEYS, LONG_KEYS = 300, 20_000
+LONG_SEEDS = 3
 SIZES = [(80, 24), (120, 40)]
-SHORT_SEED = "13"
+TOUR = 100
+"""Keys until the console is opened anew."""
+
 BURST = 8
 """Keys that arrive at once, at most."""
 
@@ -68,11 +71,11 @@ def any_key(choose: random.Random) -> events.Key:
     return events.Key(NAMES.get(character, character), character)
 
 
-async def press_at_random(keys: Keyboard, choose: random.Random, most: int, seen: Counter[str]) -> int:
-    """Press up to so many keys, in bursts, from a screen chosen at random; return how many, fewer if they left."""
-    way = choose.choice(list(WAYS))
+async def press_at_random(keys: Keyboard, choose: random.Random, way: str, most: int, seen: Counter[str]) -> int:
+    """Press up to so many keys, in bursts, from where a way leads; return how many, fewer if they left."""
     await keys.press(*WAYS[way])
     pressed = len(WAYS[way])
+    seen[type(keys.app.screen).__name__] += 1
     while pressed < most and keys.app.is_running:
         for _number in range(choose.randint(1, BURST)):
             keys.app.post_message(any_key(choose))
@@ -84,22 +87,37 @@ async def press_at_random(keys: Keyboard, choose: random.Random, most: int, seen
     return pressed
 
 
+async def tour_at_random(url: str, size: tuple[int, int], seed: str, most: int) -> Counter[str]:
+    """Press so many keys, in tours that begin at every screen and dialog in turn; return what was seen."""
+    choose = random.Random(f"{seed} {size}")
+    ways: list[str] = []
+    seen = Counter[str]()
+    while most > 0:
+        ways = ways or choose.sample(list(WAYS), len(WAYS))
+        way = ways.pop()
+        try:
+            async with touring(url, size) as keys:
+                most -= await press_at_random(keys, choose, way, min(most, TOUR), seen)
+                assert keys.app._exception is None
+        except BaseException:
+            print(f"{seed=} {size=}: crashed on the way from {way}, with {most} keys left")
+            raise
+    return seen
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("number", range(LONG_SEEDS if is_long() else 1), ids=lambda number: f"seed{number}")
 async def test_no_key_crashes_the_console_or_the_books(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, size: tuple[int, int]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     set_up_tour(url)
-    # The short form goes the same way every time; new ways are for the long one.
-    choose = random.Random(f"{chosen_seed('random keys') if is_long() else SHORT_SEED} {size}")
-    left, seen = LONG_KEYS if is_long() else KEYS, Counter[str]()
-    while left > 0:
-        async with touring(url, size) as keys:
-            left -= await press_at_random(keys, choose, min(left, 100), seen)
-            assert keys.app._exception is None
+    seed = f"{chosen_seed('random keys')} {number}"
+    seen = await tour_at_random(url, size, seed, LONG_KEYS if is_long() else KEYS)
     ledger = open_stocked(url)
     assert reconcile(ledger) == ()
     ledger.close()
     print(f"random keys {size}: {len(seen)} kinds of screen, {dict(seen.most_common())}")
-    assert len(seen) > 3
+    never = {kind.__name__ for kind in every_dialog()} - set(seen)
+    assert not (is_long() and never), f"never reached: {never}"
