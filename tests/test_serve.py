@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import signal
 import socket
@@ -119,6 +120,23 @@ def test_no_accepted_call_is_lost_when_it_is_stopped_under_load(ledger: Ledger) 
     recorded = {row[0] for row in query(ledger, "SELECT request_id FROM usage_records")}
     assert set(accepted) <= recorded
     assert reconcile(ledger) == ()
+
+
+def test_a_log_that_nobody_reads_keeps_no_request_waiting(sqlite_url: str) -> None:
+    command = [*PROGRAM, "--database", sqlite_url, "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            url = process.stdout.readline().rpartition(" ")[2].strip()
+            room = fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+            with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
+                # More than one line of 100 bytes at least for each, so that the pipe is full long before the end.
+                for _number in range(room // 100 + 50):
+                    assert client.get("/healthz").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
 
 
 def test_every_acknowledged_call_is_there_once_after_a_kill(ledger: Ledger) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from billing_console.api.problems import Problem
 from billing_console.i18n import _
 from billing_console.services.ledger import Ledger
-from billing_console.services.tokens import holder_of
+from billing_console.services.tokens import expires_at, holder_of
 from db.values import Scope
 
 _bearer = HTTPBearer(auto_error=False, description="A token made with: billing-console tokens create")
@@ -41,6 +44,34 @@ class Failures:
             while len(self._found) > self._addresses:
                 self._found.popitem(last=False)
         return 0 if count < self._most else max(1, round(self._seconds - (now - since)))
+
+
+class Known:
+    """Tokens that were found to hold, so that metering need not look first: its transaction sees what was revoked."""
+
+    def __init__(self, *, most: int = 1000) -> None:
+        """Remember so many at most; the oldest are forgotten."""
+        self._most = most
+        self._found: OrderedDict[bytes, tuple[Ledger, datetime | None]] = OrderedDict()
+
+    def get(self, secret: str) -> Ledger | None:
+        """Return the ledger in the hands of whoever holds this token, None for one that is not known to hold."""
+        ledger, until = self._found.get(_digest(secret), (None, None))
+        return ledger if ledger is None or until is None or ledger.clock() < until else None
+
+    def put(self, secret: str, ledger: Ledger, until: datetime | None) -> None:
+        """Remember a token that holds until then."""
+        self._found[_digest(secret)] = (ledger, until)
+        if len(self._found) > self._most:
+            self._found.popitem(last=False)
+
+    def forget(self, secret: str) -> None:
+        """Look for this token again when it comes next."""
+        self._found.pop(_digest(secret), None)
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def caller(request: Request, given: Given) -> Ledger:
@@ -74,7 +105,35 @@ def _with(scope: Scope) -> Callable[..., Ledger]:
     return check
 
 
+_look = _with(Scope.METER)
+
+
+async def metering(request: Request, given: Given) -> Ledger:
+    """Return the ledger in the hands of whoever may meter, without a look at the database for a token that is known."""
+    known: Known = request.app.state.known
+    found = None if given is None else known.get(given.credentials)
+    if found is not None:
+        request.state.token = found.actor.name
+        return found
+    return await run_sync(_looked_up, request, given)
+
+
+def _looked_up(request: Request, given: Given) -> Ledger:
+    ledger = _look(caller(request, given))
+    assert given is not None
+    request.app.state.known.put(given.credentials, ledger, expires_at(ledger))
+    return ledger
+
+
+async def look_again(request: Request, given: Given) -> None:
+    """Raise what becomes of a token that was known to hold and was refused."""
+    assert given is not None
+    request.app.state.known.forget(given.credentials)
+    await run_sync(_looked_up, request, given)
+
+
 Reader = Annotated[Ledger, Depends(_with(Scope.READ))]
 Meter = Annotated[Ledger, Depends(_with(Scope.METER))]
 Operator = Annotated[Ledger, Depends(_with(Scope.OPERATE))]
+Metering = Annotated[Ledger, Depends(metering)]
 """The ledger as a caller with that scope may use it."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from billing_console import wire
 from billing_console.api.bodies import documented, read_json, reference, required, take
 from billing_console.api.documents import GivenAuthorization, GivenUsage, Hold, Recorded, problems
-from billing_console.api.holders import Meter
+from billing_console.api.holders import Given, Metering, look_again
 from billing_console.api.parameters import instant, named
 from billing_console.api.problems import FieldError, Problem, field_error
 from billing_console.api.reads import json_answer
-from billing_console.errors import InvalidInput
+from billing_console.api.writer import Writer
+from billing_console.errors import InvalidInput, NotPermitted
 from billing_console.i18n import _
-from billing_console.services.holds import NewHold, authorize, record_and_settle
+from billing_console.services.holds import NewHold
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage
 
@@ -34,7 +35,7 @@ Json = Annotated[Any, Depends(read_json)]
     summary="Authorize a call",
     openapi_extra=documented(reference(GivenAuthorization)),
 )
-def authorize_call(ledger: Meter, body: Json) -> Response:
+async def authorize_call(request: Request, given_token: Given, ledger: Metering, body: Json) -> Response:
     """Set aside what a call may cost, for ten minutes or until it is recorded; the same call again has one hold.
 
     402 `quota_exceeded`, 409 `model_disabled` and 503 `pool_depleted` mean that the call must not be made.
@@ -48,7 +49,13 @@ def authorize_call(ledger: Meter, body: Json) -> Response:
         usage_type=given.usageType,
         estimated_cost=given.estimatedCost,
     )
-    return json_answer(wire.record(wire.HOLD, authorize(ledger, wanted)))
+    writer: Writer = request.app.state.writer
+    try:
+        hold = await writer.authorize(ledger, wanted)
+    except NotPermitted:
+        await look_again(request, given_token)
+        raise
+    return json_answer(wire.record(wire.HOLD, hold))
 
 
 @router.post(
@@ -65,7 +72,7 @@ def authorize_call(ledger: Meter, body: Json) -> Response:
         }
     ),
 )
-def usage(ledger: Meter, body: Json) -> Response:
+async def usage(request: Request, given_token: Given, ledger: Metering, body: Json) -> Response:
     """Record one call, or up to 1,000, all in one transaction; a call that is sent again is counted once.
 
     What cannot be recorded is named in `errors`, and then nothing of the request is. A request id that stands for
@@ -76,7 +83,12 @@ def usage(ledger: Meter, body: Json) -> Response:
         words = _("From 1 to %(most)d calls can be sent at once.") % {"most": MOST_RECORDS}
         raise Problem("invalid", words, errors=[field_error("body", words)])
     records = _calls(ledger, given, single=not isinstance(body, list))
-    done = record_and_settle(ledger, records)
+    writer: Writer = request.app.state.writer
+    try:
+        done = await writer.record(ledger, records)
+    except NotPermitted:
+        await look_again(request, given_token)
+        raise
     if not isinstance(body, list) and done.conflicts:
         raise Problem("conflict", done.conflicts[0][1])
     conflicts = [

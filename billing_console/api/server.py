@@ -20,9 +20,11 @@ from fastapi import FastAPI
 from billing_console import __version__
 from billing_console.api import changes, health, metering, problems, reads
 from billing_console.api.documents import GivenAuthorization, GivenGrant, GivenRecharge, GivenUsage, Problem
-from billing_console.api.frame import Frame, JsonLines
-from billing_console.api.holders import Failures
+from billing_console.api.frame import Frame
+from billing_console.api.holders import Failures, Known
+from billing_console.api.log_lines import LogLines
 from billing_console.api.metrics import Metrics
+from billing_console.api.writer import Writer
 from billing_console.errors import Unavailable
 from billing_console.i18n import _, active_locale
 from billing_console.services.ledger import Ledger
@@ -69,6 +71,7 @@ def create_app(ledger: Ledger, *, most_at_once: int = MOST_AT_ONCE) -> Frame:
     problems.install(app)
     _complete_document(app)
     app.state.ledger, app.state.failures, app.state.metrics = ledger, Failures(), Metrics()
+    app.state.known, app.state.writer = Known(), Writer()
     lang = "zh" if active_locale().startswith("zh") else "en"
     return Frame(app, app.state.metrics, most_at_once=most_at_once, lang=lang)
 
@@ -94,7 +97,7 @@ def run(ledger: Ledger, place: Place, ready: Callable[[str], None]) -> None:
 
     Raises Unavailable where the place cannot be listened on.
     """
-    _log_to_stderr()
+    lines = _log_to_stderr()
     listener = _listen(place)
     scheme = "http" if place.certificate is None else "https"
     host = f"[{place.host}]" if ":" in place.host else place.host
@@ -119,7 +122,10 @@ def run(ledger: Ledger, place: Place, ready: Callable[[str], None]) -> None:
         raise Unavailable(
             _("The certificate or its key cannot be used: %(reason)s") % {"reason": error.strerror or error}
         ) from error
-    _Server(config, lambda: ready(f"{scheme}://{host}:{listener.getsockname()[1]}")).run(sockets=[listener])
+    try:
+        _Server(config, lambda: ready(f"{scheme}://{host}:{listener.getsockname()[1]}")).run(sockets=[listener])
+    finally:
+        lines.finish()
 
 
 class _Server(uvicorn.Server):
@@ -147,10 +153,10 @@ def _listen(place: Place) -> socket.socket:
         ) from error
 
 
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+def _log_to_stderr() -> LogLines:
+    lines = LogLines(sys.stderr.fileno())
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [lines]
     root.setLevel(logging.WARNING)
     logging.getLogger("billing_console.api").setLevel(logging.INFO)
+    return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from sqlmodel import Session
@@ -54,6 +54,30 @@ def change(
         if audit_refusal or isinstance(refusal, NotPermitted):
             append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)
         raise
+
+
+def change_together(
+    ledgers: Sequence[Ledger], action: Action, work: Callable[[Session, Mapping[str, Trail]], Result]
+) -> Result:
+    """Run `work` for several actors of one ledger in one transaction, each with a trail of its own, by name.
+
+    Where one of them is refused, nothing is done for any of them, and nothing audited: the caller tries each by itself.
+    """
+    ledger = ledgers[0]
+    if ledger.read_only:
+        raise read_only_session()
+
+    def attempt(session: Session) -> Result:
+        for each in ledgers:
+            require(session, each, action)
+        trails = {each.actor.name: Trail("") for each in ledgers}
+        result = work(session, trails)
+        for each in ledgers:
+            if trails[each.actor.name].changed:
+                append(session, each.actor, ledger.clock(), action, trails[each.actor.name])
+        return result
+
+    return in_transaction(ledger.database, attempt)
 
 
 def consider(ledger: Ledger, action: Action, target: str, work: Callable[[Session], Result]) -> Result:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import delete, func, select, tuple_
-from sqlmodel import Session, col
+from sqlalchemy import RowMapping, delete, func, select, tuple_
+from sqlmodel import Session
 
 from billing_console.errors import Conflict, InvalidInput, Refused
 from billing_console.i18n import _
 from billing_console.money import EXACT, LEDGER_LIMIT, NANO, shown_exact
-from billing_console.services.actions import Action
-from billing_console.services.audit import Trail
-from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, RecordResult, record_usage_in
-from billing_console.services.quota_due import due_amount
+from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
-from db.statements import insert, table_of
+from db.statements import insert, is_sqlite, table_of
 from db.values import UsageType
+
+Key = tuple[str, str]
+"""A provider and a request id, or a provider and a model."""
 
 LASTS = timedelta(minutes=10)
 """A call that is not recorded by then holds nothing any more."""
@@ -77,137 +77,213 @@ class HoldView:
     replayed: bool
 
 
-def authorize(ledger: Ledger, wanted: NewHold) -> HoldView:
-    """Set aside what a call may cost; the same call again answers with the hold it has.
+@dataclass(slots=True)
+class Desk:
+    """All that is needed to decide on some calls, read at once under the locks of their users.
 
-    Raises QuotaExceeded, ModelDisabled or PoolDepleted where the call must not be made, Conflict for a request id that
-    stands for another call or one that was recorded already.
+    `lock_users` has locked them. `decide` looks at one call after the other, in their order; `write` keeps their holds.
     """
-    wanted.validate()
 
-    def work(session: Session, _trail: Trail) -> HoldView:
+    ledger: Ledger
+    now: datetime
+    left: dict[str, Decimal | None]
+    held: dict[Key, dict[str, Any]]
+    recorded: set[Key]
+    disabled: set[Key]
+    depleted: set[str]
+    _new: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, session: Session, ledger: Ledger, wanted: Sequence[NewHold], quotas: Sequence[RowMapping]) -> Desk:
+        """Read what decides on these calls, whose users' quotas were locked."""
         now = ledger.clock()
-        # All that could change what the user has left waits for this row.
-        quota = _locked(session, wanted.user_id, now)
-        session.execute(delete(Hold).where(col(Hold.user_id) == wanted.user_id, col(Hold.expires_at) <= now))
-        left = _left(session, ledger, quota)
-        known = _known(session, wanted, now)
+        keys = sorted({(each.provider_id, each.request_id) for each in wanted})
+        _forget_expired(session, now, sorted({each.user_id for each in wanted}), keys)
+        return cls(
+            ledger=ledger,
+            now=now,
+            left=_left(session, ledger, quotas),
+            held=_held(session, keys),
+            recorded=_recorded(session, keys),
+            disabled=_disabled(session, sorted({(each.provider_id, each.model_id) for each in wanted})),
+            depleted=_depleted(session, sorted({each.provider_id for each in wanted})),
+        )
+
+    def decide(self, wanted: NewHold) -> HoldView:
+        """Set aside what a call may cost; the same call again has the hold it has.
+
+        Raises QuotaExceeded, ModelDisabled or PoolDepleted where the call must not be made, Conflict for a request id
+        that stands for another call or one that was recorded already.
+        """
+        key = wanted.provider_id, wanted.request_id
+        known = self.held.get(key)
         if known is None:
-            _require_callable(session, wanted)
-            if left is None and ledger.require_quota:
-                raise QuotaExceeded(_("%(user)s has no quota.") % {"user": clean(wanted.user_id)})
-            if left is not None and (left <= 0 or left < wanted.estimated_cost):
-                raise _exceeded(ledger, wanted, left)
-            hold = _hold(wanted, now + LASTS)
-            session.add(hold)
-            session.flush()
-            left = None if left is None else left - hold.amount
+            self._require_unknown(key)
+            self._require_callable(wanted)
+            self._require_quota(wanted)
+            hold = _row(wanted, self.now + LASTS)
+            self._new.append(hold)
+            self.held[key] = hold
+            left = self.left[wanted.user_id]
+            if left is not None:
+                self.left[wanted.user_id] = left - wanted.estimated_cost
         else:
             hold = known
+            if hold != _row(wanted, hold["expires_at"]):
+                raise Conflict(
+                    _("The request id %(id)s holds quota for another call.") % {"id": clean(wanted.request_id)}
+                )
         return HoldView(
-            request_id=hold.request_id,
-            provider_id=hold.provider_id,
-            user_id=hold.user_id,
-            amount=hold.amount,
-            remaining=left,
-            expires_at=hold.expires_at,
+            request_id=wanted.request_id,
+            provider_id=wanted.provider_id,
+            user_id=wanted.user_id,
+            amount=hold["amount"],
+            remaining=self.left[wanted.user_id],
+            expires_at=hold["expires_at"],
             replayed=known is not None,
         )
 
-    return change(ledger, Action.METER, wanted.user_id, work, audit_refusal=False)
+    def write(self, session: Session) -> None:
+        """Keep the new holds."""
+        if self._new:
+            session.connection().execute(table_of(Hold).insert(), self._new)
+
+    def _require_unknown(self, key: Key) -> None:
+        if key in self.recorded:
+            raise Conflict(_("The call %(id)s was recorded already.") % {"id": clean(key[1])})
+
+    def _require_callable(self, wanted: NewHold) -> None:
+        """Refuse a model that a person disabled or a pool that is used up; what nobody has seen yet may be called."""
+        names = {"provider": clean(wanted.provider_id), "model": clean(wanted.model_id)}
+        if (wanted.provider_id, wanted.model_id) in self.disabled:
+            raise ModelDisabled(_("%(model)s of %(provider)s is disabled.") % names)
+        if wanted.provider_id in self.depleted:
+            raise PoolDepleted(_("The pool of %(provider)s is used up.") % names)
+
+    def _require_quota(self, wanted: NewHold) -> None:
+        left = self.left[wanted.user_id]
+        if left is None:
+            if self.ledger.require_quota:
+                raise QuotaExceeded(_("%(user)s has no quota.") % {"user": clean(wanted.user_id)})
+        elif left <= 0 or left < wanted.estimated_cost:
+            symbol = self.ledger.symbol
+            raise QuotaExceeded(
+                _("%(user)s has %(left)s left, and the call may cost %(cost)s.")
+                % {
+                    "user": clean(wanted.user_id),
+                    "left": shown_exact(left, symbol=symbol),
+                    "cost": shown_exact(wanted.estimated_cost, symbol=symbol),
+                }
+            )
 
 
-def record_and_settle(ledger: Ledger, records: Sequence[NewUsage]) -> RecordResult:
-    """Record calls as `record_usage` does, and end their holds in the same transaction."""
-    for record in records:
-        record.validate()
-    keys = sorted({(record.provider_id, record.request_id) for record in records})
+def lock_users(session: Session, now: datetime, user_ids: Iterable[str]) -> Sequence[RowMapping]:
+    """Lock these users' quotas in order of id, new users' too: all that changes what they have left waits for that."""
+    table = table_of(UserQuota)
+    users = sorted(set(user_ids))
+    query = (
+        select(table.c.user_id, table.c.granted_amount, table.c.used_amount)
+        .where(table.c.user_id.in_(users))
+        .order_by(table.c.user_id)
+    )
+    if not is_sqlite(session):
+        query = query.with_for_update()
+    connection = session.connection()
+    found = connection.execute(query).mappings().all()
+    if len(found) == len(users):
+        return found
+    known = {row["user_id"] for row in found}
+    rows = [
+        {"user_id": user, "used_amount": 0, "created_at": now, "updated_at": now} for user in users if user not in known
+    ]
+    connection.execute(insert(session, UserQuota).on_conflict_do_nothing(), rows)
+    return connection.execute(query).mappings().all()
 
-    def work(session: Session, trail: Trail) -> RecordResult:
-        result = record_usage_in(session, ledger, trail, records)
-        # After the counting, which locks the users: `authorize` takes both in that order.
-        session.execute(delete(Hold).where(tuple_(col(Hold.provider_id), col(Hold.request_id)).in_(keys)))
-        if result.recorded:
-            trail.note(None, {"recorded": result.recorded, "unpriced": result.unpriced})
-        return result
 
-    return change(ledger, Action.METER, "", work)
+def end_holds(session: Session, keys: Sequence[Key]) -> None:
+    """End the holds of calls that were recorded; after the counting, which locks the users."""
+    table = table_of(Hold)
+    for start in range(0, len(keys), 500):
+        chunk = keys[start : start + 500]
+        session.connection().execute(delete(table).where(tuple_(table.c.provider_id, table.c.request_id).in_(chunk)))
 
 
-def _locked(session: Session, user_id: str, now: datetime) -> UserQuota:
-    row = {"user_id": user_id, "used_amount": 0, "created_at": now, "updated_at": now}
-    session.execute(insert(session, UserQuota).on_conflict_do_nothing(), [row])
-    return session.get_one(UserQuota, user_id, with_for_update=True, populate_existing=True)
+def _forget_expired(session: Session, now: datetime, users: list[str], keys: list[Key]) -> None:
+    table, connection = table_of(Hold), session.connection()
+    past = table.c.expires_at <= now
+    connection.execute(delete(table).where(table.c.user_id.in_(users), past))
+    # A request id may have been another user's.
+    connection.execute(delete(table).where(tuple_(table.c.provider_id, table.c.request_id).in_(keys), past))
 
 
-def _left(session: Session, ledger: Ledger, quota: UserQuota) -> Decimal | None:
-    """Return what the user may still spend: calls under way and calls that no counter holds yet are taken off.
+def _left(session: Session, ledger: Ledger, quotas: Sequence[RowMapping]) -> dict[str, Decimal | None]:
+    """Return what each user may still spend: calls under way and calls that no counter holds yet are taken off.
 
     What has expired, and what a new period gives, counts from its instant on, also before a timer books it.
     """
-    if quota.granted_amount is None:
-        return None
+    limited = [row["user_id"] for row in quotas if row["granted_amount"] is not None]
+    left: dict[str, Decimal | None] = {row["user_id"]: None for row in quotas}
+    if not limited:
+        return left
     holds, records, outbox = table_of(Hold).c, table_of(UsageRecord).c, table_of(UsageOutbox).c
-    held = select(func.sum(holds.amount)).where(holds.user_id == quota.user_id)
-    waiting = select(func.sum(records.cost_amount)).where(
-        records.id.in_(select(outbox.usage_id)), records.user_id == quota.user_id
+    held = select(holds.user_id, func.sum(holds.amount)).where(holds.user_id.in_(limited)).group_by(holds.user_id)
+    # All users' calls that wait, by their ids: they are few, while one user may have made a million.
+    waiting = (
+        select(records.user_id, func.sum(records.cost_amount))
+        .where(records.id.in_(select(outbox.usage_id)), records.cost_amount.is_not(None))
+        .group_by(records.user_id)
     )
-    taken = [session.connection().execute(query).scalar_one() or Decimal(0) for query in (held, waiting)]
-    return quota.granted_amount + due_amount(session, ledger, quota) - quota.used_amount - sum(taken)
+    connection = session.connection()
+    taken: dict[str | None, Decimal] = {user: amount for user, amount in connection.execute(held)}
+    for user, amount in connection.execute(waiting):
+        taken[user] = taken.get(user, Decimal(0)) + amount
+    due = due_amounts(session, ledger, limited)
+    for row in quotas:
+        if row["granted_amount"] is not None:
+            user, nothing = row["user_id"], Decimal(0)
+            left[user] = row["granted_amount"] + due.get(user, nothing) - row["used_amount"] - taken.get(user, nothing)
+    return left
 
 
-def _known(session: Session, wanted: NewHold, now: datetime) -> Hold | None:
-    """Return the hold that this very call has."""
-    hold = session.get(Hold, (wanted.provider_id, wanted.request_id))
-    if hold is not None and hold.expires_at <= now:
-        session.delete(hold)
-        session.flush()
-        hold = None
-    if hold is not None:
-        asked = _hold(wanted, hold.expires_at)
-        if hold.model_dump() != asked.model_dump():
-            raise Conflict(_("The request id %(id)s holds quota for another call.") % {"id": clean(wanted.request_id)})
-        return hold
-    records = table_of(UsageRecord).c
-    recorded = select(records.id).where(
-        records.provider_id == wanted.provider_id, records.request_id == wanted.request_id
+def _held(session: Session, keys: list[Key]) -> dict[Key, dict[str, Any]]:
+    table = table_of(Hold)
+    query = select(table).where(tuple_(table.c.provider_id, table.c.request_id).in_(keys))
+    return {(row.provider_id, row.request_id): dict(row._mapping) for row in session.connection().execute(query)}
+
+
+def _recorded(session: Session, keys: list[Key]) -> set[Key]:
+    columns = table_of(UsageRecord).c
+    query = select(columns.provider_id, columns.request_id).where(
+        tuple_(columns.provider_id, columns.request_id).in_(keys)
     )
-    if session.connection().execute(recorded).first() is not None:
-        raise Conflict(_("The call %(id)s was recorded already.") % {"id": clean(wanted.request_id)})
-    return None
+    return {(provider, request) for provider, request in session.connection().execute(query)}
 
 
-def _hold(wanted: NewHold, expires_at: datetime) -> Hold:
-    return Hold(
-        provider_id=wanted.provider_id,
-        request_id=wanted.request_id,
-        user_id=wanted.user_id,
-        model_id=wanted.model_id,
-        usage_type=wanted.usage_type.value,
-        amount=wanted.estimated_cost,
-        expires_at=expires_at,
+def _disabled(session: Session, pairs: list[Key]) -> set[Key]:
+    columns = table_of(Model).c
+    query = select(columns.provider_id, columns.model_id).where(
+        tuple_(columns.provider_id, columns.model_id).in_(pairs), columns.disabled_at.is_not(None)
     )
+    return {(provider, model) for provider, model in session.connection().execute(query)}
 
 
-def _require_callable(session: Session, wanted: NewHold) -> None:
-    """Refuse a model that a person disabled or a pool that is used up; what nobody has seen yet may be called."""
-    names = {"provider": clean(wanted.provider_id), "model": clean(wanted.model_id)}
-    model = session.get(Model, (wanted.provider_id, wanted.model_id))
-    if model is not None and model.disabled_at is not None:
-        raise ModelDisabled(_("%(model)s of %(provider)s is disabled.") % names)
-    pool = session.get(ResourcePool, wanted.provider_id)
-    if pool is None or pool.opened_at is None:
-        return
-    if pool.suspended_at is not None or pool.total_balance <= pool.used_amount:
-        raise PoolDepleted(_("The pool of %(provider)s is used up.") % names)
-
-
-def _exceeded(ledger: Ledger, wanted: NewHold, left: Decimal) -> QuotaExceeded:
-    return QuotaExceeded(
-        _("%(user)s has %(left)s left, and the call may cost %(cost)s.")
-        % {
-            "user": clean(wanted.user_id),
-            "left": shown_exact(left, symbol=ledger.symbol),
-            "cost": shown_exact(wanted.estimated_cost, symbol=ledger.symbol),
-        }
+def _depleted(session: Session, providers: list[str]) -> set[str]:
+    columns = table_of(ResourcePool).c
+    query = select(columns.provider_id).where(
+        columns.provider_id.in_(providers),
+        columns.opened_at.is_not(None),
+        columns.suspended_at.is_not(None) | (columns.total_balance <= columns.used_amount),
     )
+    return set(session.connection().execute(query).scalars())
+
+
+def _row(wanted: NewHold, expires_at: datetime) -> dict[str, Any]:
+    return {
+        "provider_id": wanted.provider_id,
+        "request_id": wanted.request_id,
+        "user_id": wanted.user_id,
+        "model_id": wanted.model_id,
+        "usage_type": wanted.usage_type.value,
+        "amount": wanted.estimated_cost,
+        "expires_at": expires_at,
+    }

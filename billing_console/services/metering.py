@@ -138,12 +138,43 @@ def record_usage(ledger: Ledger, records: Sequence[NewUsage], *, import_id: int 
     return change(ledger, Action.METER, "", work)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows that are new, by the position of their call; and what differs in a repeat that is another call."""
+
+    rows: Mapping[int, Mapping[str, Any]]
+    differing: Mapping[int, list[str]]
+
+    def result(self, records: Sequence[NewUsage], start: int = 0) -> RecordResult:
+        """Return what became of these calls, the first of which is at `start`."""
+        mine = range(start, start + len(records))
+        new = [self.rows[position] for position in mine if position in self.rows]
+        conflicts = tuple(
+            (position - start, _conflict_reason(records[position - start].request_id, self.differing[position]))
+            for position in mine
+            if position in self.differing
+        )
+        return RecordResult(
+            recorded=len(new),
+            duplicates=len(records) - len(new) - len(conflicts),
+            conflicts=conflicts,
+            unpriced=sum(row["cost_amount"] is None for row in new),
+        )
+
+
 def record_usage_in(
     session: Session, ledger: Ledger, trail: Trail, records: Sequence[NewUsage], import_id: int | None = None
 ) -> RecordResult:
     """Do the work of `record_usage` inside an open transaction, for validated records, and vouch for the new ones."""
+    written = write_usage(session, ledger, records, import_id)
+    vouch(trail, written.rows.values())
+    return written.result(records)
+
+
+def write_usage(session: Session, ledger: Ledger, records: Sequence[NewUsage], import_id: int | None = None) -> Written:
+    """Write validated calls and count the new ones, inside an open transaction; the caller vouches for them."""
     if not records:
-        return RecordResult(0, 0, (), 0)
+        return Written({}, {})
     pairs = {(record.provider_id, record.model_id) for record in records}
     register(session, ledger, pairs)
     book = PriceBook(session, pairs)
@@ -151,22 +182,14 @@ def record_usage_in(
     for position, record in enumerate(records):
         first.setdefault((record.provider_id, record.request_id), position)
     rows = [_row(records[position], book, import_id) for position in first.values()]
-    written = _insert_new(session, rows)
-    new = []
-    for row in rows:
-        row_id = written.get((row["provider_id"], row["request_id"]))
-        if row_id is not None:
-            new.append(row | {"id": row_id})
-    count(session, ledger, map(effect_of, new))
-    vouch(trail, new)
-    repeats = sorted(set(range(len(records))) - {first[key] for key in written})
-    conflicts = _conflicts(session, records, repeats)
-    return RecordResult(
-        recorded=len(new),
-        duplicates=len(repeats) - len(conflicts),
-        conflicts=conflicts,
-        unpriced=sum(row["cost_amount"] is None for row in new),
-    )
+    ids = _insert_new(session, rows)
+    new: dict[int, Mapping[str, Any]] = {}
+    for (key, position), row in zip(first.items(), rows, strict=True):
+        if key in ids:
+            new[position] = row | {"id": ids[key]}
+    count(session, ledger, map(effect_of, new.values()))
+    repeats = sorted(set(range(len(records))) - new.keys())
+    return Written(new, _differing(session, records, repeats))
 
 
 def _row(record: NewUsage, book: PriceBook, import_id: int | None) -> dict[str, Any]:
@@ -222,8 +245,9 @@ _SAME = ("user_id", "model_id", "usage_type", "input_tokens", "output_tokens", "
 """What a repeated request must agree in; its cost may differ, since prices and rates change between two sendings."""
 
 
-def _conflicts(session: Session, records: Sequence[NewUsage], repeats: list[int]) -> tuple[tuple[int, str], ...]:
-    found = []
+def _differing(session: Session, records: Sequence[NewUsage], repeats: list[int]) -> dict[int, list[str]]:
+    """Return for each repeat that is another call than the one recorded in what they differ."""
+    found = {}
     for start in range(0, len(repeats), 500):
         chunk = repeats[start : start + 500]
         stored = _stored(session, [(records[p].provider_id, records[p].request_id) for p in chunk])
@@ -232,8 +256,8 @@ def _conflicts(session: Session, records: Sequence[NewUsage], repeats: list[int]
             row = stored[record.provider_id, record.request_id]
             differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
             if differing:
-                found.append((position, _conflict_reason(record.request_id, differing)))
-    return tuple(found)
+                found[position] = differing
+    return found
 
 
 _EMPTY: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0, "quantity": Decimal(0)}

@@ -71,10 +71,10 @@ def due_amount(session: Session, ledger: Ledger, quota: UserQuota) -> Decimal:
     return exact_sum([row.amount for row in due_rows(session, ledger, quota)])
 
 
-def due_amounts(session: Session, ledger: Ledger) -> dict[str, Decimal]:
-    """Return for each user of whom something is due by how many yuan that changes what is left."""
+def due_amounts(session: Session, ledger: Ledger, among: Sequence[str] | None = None) -> dict[str, Decimal]:
+    """Return for each user of whom something is due, of all or of some, by how many yuan that changes what is left."""
     found = {}
-    for user in due_users(session, ledger.clock()):
+    for user in due_users(session, ledger.clock(), among):
         rows = due_rows(session, ledger, session.get_one(UserQuota, user))
         if rows:
             found[user] = exact_sum([row.amount for row in rows])

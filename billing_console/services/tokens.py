@@ -121,6 +121,12 @@ def holder_of(ledger: Ledger, secret: str) -> Ledger | None:
         return replace(ledger, actor=identity.token(ledger.actor, row.name, scopes), role=None)
 
 
+def expires_at(ledger: Ledger) -> datetime | None:
+    """Return until when the token holds that a ledger is in the hands of; None for one without an end."""
+    with reading(ledger.database) as session:
+        return session.get_one(ApiToken, ledger.actor.name.removeprefix(identity.TOKEN)).expires_at
+
+
 def state_of(row: ApiToken) -> dict[str, object]:
     """Return what the audit log says of a token that holds."""
     expires_at = None if row.expires_at is None else clock.iso(row.expires_at)

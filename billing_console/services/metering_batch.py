@@ -1,0 +1,134 @@
+"""Metering many requests in one transaction: what waits while one is committed is written together in the next."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlmodel import Session
+
+from billing_console.errors import BillingError, NotPermitted, Refused, Unavailable
+from billing_console.services.actions import Action
+from billing_console.services.audit import Trail, append_refusal
+from billing_console.services.changes import change_together
+from billing_console.services.holds import Desk, HoldView, NewHold, end_holds, lock_users
+from billing_console.services.ledger import Ledger
+from billing_console.services.metering import NewUsage, RecordResult, Written, vouch, write_usage
+
+MOST_RECORDS = 2000
+"""Calls of one transaction, beyond which it takes no more requests: each waits for all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one caller asks: a hold, or that its calls are recorded; answered in the language of its context."""
+
+    ledger: Ledger
+    wanted: NewHold | Sequence[NewUsage]
+    context: Context = field(default_factory=copy_context)
+
+    @property
+    def size(self) -> int:
+        """How many calls it is about."""
+        return 1 if isinstance(self.wanted, NewHold) else len(self.wanted)
+
+
+Outcome = HoldView | RecordResult | BaseException
+"""What became of a request; an exception of one that came to nothing."""
+
+
+def authorize(ledger: Ledger, wanted: NewHold) -> HoldView:
+    """Set aside what a call may cost, as `Desk.decide` does; raise InvalidInput for one that cannot be."""
+    wanted.validate()
+    found = _alone(meter([Request(ledger, wanted)]))
+    assert isinstance(found, HoldView)
+    return found
+
+
+def record_and_settle(ledger: Ledger, records: Sequence[NewUsage]) -> RecordResult:
+    """Record calls as `record_usage` does, and end their holds in the same transaction."""
+    for record in records:
+        record.validate()
+    found = _alone(meter([Request(ledger, records)]))
+    assert isinstance(found, RecordResult)
+    return found
+
+
+def _alone(outcomes: Sequence[Outcome]) -> HoldView | RecordResult:
+    (outcome,) = outcomes
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def meter(requests: Sequence[Request]) -> list[Outcome]:
+    """Answer validated requests of one ledger in one transaction, in this order: all calls are recorded, then the holds
+    decided one by one. Every answer is that of a transaction that is committed.
+
+    A request that cannot be answered, such as one beyond the range of the ledger, does not spoil the others: where the
+    transaction fails, each is tried by itself. A database that does not answer is not asked again.
+    """
+    ledgers = list({request.ledger.actor.name: request.ledger for request in requests}.values())
+    try:
+        return change_together(ledgers, Action.METER, lambda session, trails: _answers(session, trails, requests))
+    except Unavailable as error:
+        return [error] * len(requests)
+    except Exception as error:
+        if len(requests) > 1:
+            return [outcome for request in requests for outcome in meter([request])]
+        if isinstance(error, (Refused, NotPermitted)):
+            ledger = requests[0].ledger
+            append_refusal(ledger.database, ledger.actor, ledger.clock(), Action.METER, "", error)
+        return [error]
+
+
+def _answers(session: Session, trails: Mapping[str, Trail], requests: Sequence[Request]) -> list[Outcome]:
+    ledger, now = requests[0].ledger, requests[0].ledger.clock()
+    holds = [request.wanted for request in requests if isinstance(request.wanted, NewHold)]
+    calls = [call for request in requests if not isinstance(request.wanted, NewHold) for call in request.wanted]
+    asking = {hold.user_id for hold in holds}
+    if holds:
+        # Before the counting, which locks users and then pools, as everybody does.
+        lock_users(session, now, asking | {call.user_id for call in calls if call.user_id is not None})
+    written = write_usage(session, ledger, calls)
+    _vouch(trails, requests, written)
+    end_holds(session, sorted({(call.provider_id, call.request_id) for call in calls}))
+    desk = Desk.of(session, ledger, holds, lock_users(session, now, asking)) if holds else None
+    outcomes: list[Outcome] = []
+    start = 0
+    for request in requests:
+        if isinstance(request.wanted, NewHold):
+            assert desk is not None
+            outcomes.append(_decided(desk, request.context, request.wanted))
+        else:
+            outcomes.append(request.context.run(written.result, request.wanted, start))
+            start += len(request.wanted)
+    if desk is not None:
+        desk.write(session)
+    return outcomes
+
+
+def _vouch(trails: Mapping[str, Trail], requests: Sequence[Request], written: Written) -> None:
+    """Have each actor's row of the audit log vouch for the new calls that this actor sent."""
+    rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    start = 0
+    for request in requests:
+        if not isinstance(request.wanted, NewHold):
+            mine = range(start, start + len(request.wanted))
+            rows[request.ledger.actor.name] += [written.rows[place] for place in mine if place in written.rows]
+            start += len(request.wanted)
+    for name, new in rows.items():
+        if new:
+            unpriced = sum(row["cost_amount"] is None for row in new)
+            trails[name].note(None, {"recorded": len(new), "unpriced": unpriced})
+            vouch(trails[name], new)
+
+
+def _decided(desk: Desk, context: Context, wanted: NewHold) -> Outcome:
+    try:
+        return context.run(desk.decide, wanted)
+    except BillingError as refusal:
+        return refusal
