@@ -1,6 +1,6 @@
 """A gateway made with LiteLLM as it is published: mocked calls, sent by the generic API callback that it ships.
 
-`callback_settings` is what its proxy reads from config.yaml; the proxy itself needs more packages than the tests have.
+It is set up by the config.yaml of docs/litellm.md, as its proxy does, which needs more packages than the tests have.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ os.environ["DEFAULT_FLUSH_INTERVAL_SECONDS"] = "3600"
 
 import litellm
 import openai
+import yaml  # type: ignore[import-untyped]
 from litellm.integrations.generic_api.generic_api_callback import GenericAPILogger
 
 MESSAGES = [{"role": "user", "content": "s3cret question"}]
@@ -37,12 +38,17 @@ async def make(kind: str, options: dict[str, Any]) -> None:
         print(type(error).__name__, flush=True)
 
 
-async def main(settings: dict[str, Any], calls: list[tuple[str, dict[str, Any]]], deliveries: int) -> None:
-    """Make the calls, and let LiteLLM send what it logged of them so many times."""
-    litellm.callback_settings = {"billing": {"callback_type": "generic_api"} | settings}
-    litellm.logging_callback_manager.add_litellm_callback("billing")
+async def main(config: str, settings: dict[str, Any], calls: list[tuple[str, dict[str, Any]]], deliveries: int) -> None:
+    """Make the calls, and let LiteLLM send what it logged of them so many times; `settings` change the config's."""
+    whole = yaml.safe_load(config)
+    (name,) = whole["litellm_settings"].pop("callbacks")
+    whole["callback_settings"][name] |= settings
+    litellm.callback_settings = whole["callback_settings"]
+    litellm.logging_callback_manager.add_litellm_callback(name)
+    for setting, value in whole["litellm_settings"].items():
+        assert hasattr(litellm, setting)
+        setattr(litellm, setting, value)
     (logger,) = (callback for callback in litellm.callbacks if isinstance(callback, GenericAPILogger))
-    litellm.standard_logging_payload_excluded_fields = ["messages", "response", "model_map_information"]
     for kind, options in calls:
         await make(kind, options)
     while len(logger.log_queue) < len(calls):

@@ -181,21 +181,34 @@ def test_cached_tokens_and_cached_answers_cost_what_they_cost(sqlite_ledger: Led
 
 
 @pytest.mark.parametrize(
-    ("call_type", "usage", "expected", "quantity"),
+    ("call_type", "usage", "changes", "expected", "quantity"),
     [
-        ("aimage_generation", {"output_image_count": 2}, UsageType.IMAGE_GENERATION, "2"),
-        ("atranscription", {"seconds": 3.25}, UsageType.AUDIO_STT, "3.25"),
-        ("speech", {"input_characters": 12}, UsageType.AUDIO_TTS, "12"),
-        ("acreate_video", {"duration_seconds": 8.0}, UsageType.VIDEO_GENERATION, "8"),
-        ("_arealtime", {}, UsageType.TEXT_GENERATION, "0"),
-        ("aresponses", {}, UsageType.TEXT_GENERATION, "0"),
+        ("aimage_generation", {"output_image_count": 2}, {}, UsageType.IMAGE_GENERATION, "2"),
+        ("atranscription", {"seconds": 3.25}, {}, UsageType.AUDIO_STT, "3.25"),
+        ("atranscription", {}, {"response": {"duration": 9.5}}, UsageType.AUDIO_STT, "9.5"),
+        ("speech", {}, {"messages": [{"role": "user", "content": "hello world"}]}, UsageType.AUDIO_TTS, "11"),
+        ("acreate_video", {"duration_seconds": 8.0}, {}, UsageType.VIDEO_GENERATION, "8"),
+        ("_arealtime", {}, {}, UsageType.TEXT_GENERATION, "0"),
+        ("aresponses", {}, {}, UsageType.TEXT_GENERATION, "0"),
     ],
 )
 def test_each_kind_of_call_has_its_type_and_measure(
-    sqlite_ledger: Ledger, api: Api, call_type: str, usage: dict[str, Any], expected: UsageType, quantity: str
+    sqlite_ledger: Ledger,
+    api: Api,
+    call_type: str,
+    usage: dict[str, Any],
+    changes: dict[str, Any],
+    expected: UsageType,
+    quantity: str,
 ) -> None:
-    row = recorded(api, sqlite_ledger, logged(usage, call_type=call_type))
+    row = recorded(api, sqlite_ledger, logged(usage, call_type=call_type, **changes))
     assert (row.usage_type, row.quantity) == (expected, Decimal(quantity))
+
+
+def test_speech_whose_text_litellm_keeps_to_itself_is_set_aside(api: Api) -> None:
+    redacted = [{"role": "user", "content": "redacted-by-litellm"}]
+    call = logged(call_type="aspeech", prompt_tokens=0, completion_tokens=0, messages=redacted)
+    assert len(send(api, call)["setAside"]) == 1
 
 
 def test_all_that_gathered_while_nobody_answered_comes_in_one_body(sqlite_ledger: Ledger, api: Api) -> None:
@@ -246,7 +259,9 @@ def test_whatever_a_field_holds_the_body_is_taken(sqlite_ledger: Ledger, api: Ap
         answer: httpx.Response = api("POST", PATH, content=json.dumps([odd | changes, good]))
         assert answer.status_code == 200 and answer.json()["recorded"] >= 1, answer.text
 
-    fields = sorted(set(logged()) - {"id"} | {"end_user", "error_str", "model_parameters", "litellm_call_id"})
+    fields = sorted(
+        set(logged()) - {"id"} | {"end_user", "error_str", "model_parameters", "litellm_call_id", "response"}
+    )
     measures = ["prompt_tokens_details", "cache_read_input_tokens", "output_image_count", "seconds"]
     settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))(
         given(

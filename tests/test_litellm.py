@@ -24,12 +24,14 @@ from tests.test_serve import serving, url_of
 
 Call = tuple[str, dict[str, Any]]
 GATEWAY = Path(__file__).with_name("litellm_gateway.py")
+PAGE = Path(__file__).parent.parent / "docs" / "litellm.md"
 
 
 def start(url: str, token: str, calls: list[Call], deliveries: int = 1, **settings: Any) -> subprocess.Popen[str]:
     """A gateway that makes these calls."""
+    config = PAGE.read_text().partition("```yaml\n")[2].partition("```")[0]
     settings = {"endpoint": url, "headers": {"Authorization": f"Bearer {token}"}} | settings
-    given = json.dumps({"settings": settings, "calls": calls, "deliveries": deliveries})
+    given = json.dumps({"config": config, "settings": settings, "calls": calls, "deliveries": deliveries})
     command = [sys.executable, str(GATEWAY), given]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -126,5 +128,5 @@ def test_without_retries_litellm_drops_what_it_cannot_deliver(sqlite_ledger: Led
     calls: list[Call] = [("text", {"model": "gpt-4o", "mock_response": "hello"})]
     with serving(url_of(sqlite_ledger)) as server:
         assert server.stop()[0] == 0
-    out = gateway(server.url + PATH, meter(sqlite_ledger), calls, deliveries=1)
+    out = gateway(server.url + PATH, meter(sqlite_ledger), calls, max_retries=0)
     assert "Error sending batch" in out and rows(sqlite_ledger) == []

@@ -32,13 +32,7 @@ TYPES = {
 TEXT_TYPES = {"completion", "text_completion", "embedding", "responses", "anthropic_messages", "generate_content"}
 """Calls of these types are text also where no tokens are told; others are text if they have tokens."""
 
-_MEASURES = {
-    UsageType.IMAGE_GENERATION: ("output_image_count",),
-    UsageType.AUDIO_TTS: ("input_characters", "characters"),
-    UsageType.AUDIO_STT: ("seconds", "duration_seconds"),
-    UsageType.VIDEO_GENERATION: ("duration_seconds", "seconds"),
-}
-"""Where LiteLLM's usage object tells the quantity of each type."""
+_REDACTED = "redacted-by-litellm"
 
 _LONGEST_ID = 150
 _LAST_SECOND = Decimal(253_370_764_800)
@@ -167,11 +161,29 @@ def _instant(payload: Payload) -> datetime:
 
 
 def _quantity(payload: Payload, measured: Payload, usage_type: UsageType) -> Decimal | None:
-    for name in _MEASURES.get(usage_type, ()):
-        value = measured.get(name)
+    """Return images, characters or seconds, from wherever LiteLLM tells them."""
+    found: tuple[Any, ...] = ()
+    if usage_type is UsageType.IMAGE_GENERATION:
+        found = (measured.get("output_image_count"),)
+    elif usage_type is UsageType.AUDIO_TTS:
+        found = (_characters(payload),)
+    elif usage_type is UsageType.AUDIO_STT:
+        found = (measured.get("seconds"), _part(payload, "response").get("duration"))
+    elif usage_type is UsageType.VIDEO_GENERATION:
+        found = (measured.get("duration_seconds"),)
+    for value in found:
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool) and 0 < value <= MOST_QUANTITY:
             return Decimal(value).quantize(QUANTITY_STEP)
     return None
+
+
+def _characters(payload: Payload) -> int:
+    """Count what was spoken; 0 where LiteLLM keeps it to itself."""
+    messages = payload.get("messages")
+    if not isinstance(messages, list):
+        return 0
+    texts = [_text(message, "content") for message in messages if isinstance(message, Mapping)]
+    return sum(len(text) for text in texts if text != _REDACTED)
 
 
 def _count(part: Payload, name: str) -> int:
