@@ -217,6 +217,14 @@ def test_all_that_gathered_while_nobody_answered_comes_in_one_body(sqlite_ledger
     assert query(sqlite_ledger, "SELECT count(*) FROM usage_records") == [(2500,)]
 
 
+def test_a_call_that_the_ledger_has_no_room_for_is_set_aside_alone(sqlite_ledger: Ledger, api: Api) -> None:
+    price(sqlite_ledger, input_price=Decimal(10**9))
+    body = [logged(id=str(number), prompt_tokens=10**12 if number == 13 else 1) for number in range(40)]
+    found = send(api, body)
+    assert (found["recorded"], [aside["index"] for aside in found["setAside"]]) == (39, [13])
+    assert reconcile(sqlite_ledger) == ()
+
+
 def test_a_number_that_is_none_does_not_keep_a_body_out(api: Api) -> None:
     body = json.dumps([logged(response_time=float("nan"))])
     assert api("POST", PATH, content=body).json()["recorded"] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
@@ -22,11 +22,11 @@ from billing_console.api.metering import MOST_RECORDS, PREFIX
 from billing_console.api.parameters import Parameters
 from billing_console.api.problems import Problem, field_error
 from billing_console.api.reads import json_answer
-from billing_console.errors import InvalidInput
+from billing_console.errors import InvalidInput, Refused
 from billing_console.i18n import _
 from billing_console.services.holds import record_and_settle
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage
+from billing_console.services.metering import NewUsage, RecordResult
 from billing_console.services.set_aside import set_aside
 from billing_console.text import clean, one_line
 
@@ -100,13 +100,10 @@ def litellm_usage(
     """
     read = _read(body, asked.chargeBy, _renamed(asked.rename))
     recorded = duplicates = unpriced = 0
-    for start in range(0, len(read.calls), MOST_RECORDS):
-        done = record_and_settle(ledger, read.calls[start : start + MOST_RECORDS])
-        recorded, duplicates, unpriced = (
-            recorded + done.recorded,
-            duplicates + done.duplicates,
-            unpriced + done.unpriced,
-        )
+    for start, done in _record(ledger, read):
+        recorded += done.recorded
+        duplicates += done.duplicates
+        unpriced += done.unpriced
         read.aside += [(read.positions[start + index], reason) for index, reason in done.conflicts]
     without_user = sum(call.user_id is None for call in read.calls)
     _keep_aside(ledger, request, [_kept(body[index], asked.chargeBy, reason) for index, reason in sorted(read.aside)])
@@ -155,6 +152,23 @@ def _read(body: Sequence[Any], charge_by: ChargeBy, renamed: Mapping[str, str]) 
             read.calls.append(call)
             read.positions.append(index)
     return read
+
+
+def _record(ledger: Ledger, read: _Read) -> Iterator[tuple[int, RecordResult]]:
+    """Record the calls a thousand a transaction; one that the ledger has no room for is found and set aside."""
+    parts = [
+        range(start, min(start + MOST_RECORDS, len(read.calls))) for start in range(0, len(read.calls), MOST_RECORDS)
+    ]
+    while parts:
+        part = parts.pop(0)
+        try:
+            yield part.start, record_and_settle(ledger, read.calls[part.start : part.stop])
+        except (InvalidInput, Refused) as refusal:
+            if len(part) == 1:
+                read.aside.append((read.positions[part.start], refusal.message))
+            else:
+                middle = (part.start + part.stop) // 2
+                parts[:0] = [range(part.start, middle), range(middle, part.stop)]
 
 
 _KEPT = ("id", "call_type", "custom_llm_provider", "model", "startTime", "prompt_tokens", "completion_tokens")
