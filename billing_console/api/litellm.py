@@ -185,8 +185,8 @@ def _kept(payload: Any, charge_by: ChargeBy, reason: str) -> dict[str, object]:
 def _keep_aside(ledger: Ledger, request: Request, kept: Sequence[Mapping[str, object]]) -> None:
     if kept:
         set_aside(ledger, "LiteLLM", kept)
-        fields = {"requestId": request.state.request_id, "count": len(kept), "first": kept[0]}
-        log.warning("calls of LiteLLM were set aside", extra={"fields": fields})
+        fields = {"requestId": request.state.request_id, "count": len(kept)}
+        log.warning("calls of LiteLLM were set aside; see the audit log", extra={"fields": fields})
 
 
 def _id(payload: Any) -> str | None:
