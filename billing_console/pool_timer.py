@@ -64,7 +64,9 @@ class PoolTimer:
         from billing_console.services.settlement import settle
 
         try:
-            settle(self._ledger)
+            beyond = settle(self._ledger).beyond
+            if beyond:
+                log.warning("usage records that cannot be counted: %s; see: billing-console settle", list(beyond))
             check_pools(self._ledger, if_older_than=max(self._interval - MARGIN, self._interval / 2))
             book_all_due(self._ledger)
         except BillingError as error:

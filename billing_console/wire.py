@@ -417,6 +417,7 @@ REPRICED: Fields[Repriced] = {
 SETTLED: Fields[Settled] = {
     "counted": lambda done: done.counted,
     "unpriced": lambda done: done.unpriced,
+    "uncountable": lambda done: done.beyond,
 }
 
 BACKED_UP: Fields[BackedUp] = {

@@ -158,7 +158,9 @@ def _sqlite(url: URL, read_only: bool, create: bool, timeout: int, durable: bool
             raise
         return connection
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=8)
+    engine = create_engine(
+        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=8, hide_parameters=True
+    )
     event.listen(engine, "begin", _begin_sqlite)
 
     def still_there(*_connection: object) -> None:
@@ -201,7 +203,9 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgresql(url: URL, timeout: int) -> Engine:
     options = f"-c timezone=UTC -c lock_timeout={timeout}s -c idle_in_transaction_session_timeout=5min"
     arguments = {"application_name": "billing-console", "connect_timeout": min(timeout, 10), "options": options}
-    engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8)
+    engine = create_engine(
+        url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8, hide_parameters=True
+    )
     event.listen(engine, "checkin", _leave_to_the_server)
     return engine
 

@@ -113,7 +113,8 @@ def booked(result: Booked | ApprovalView) -> Booked:
 
 def stored(instant: datetime, ledger: Ledger) -> str | datetime:
     """An instant as a gateway must write it: UTC text with six digits on SQLite, as it is on PostgreSQL."""
-    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}" if ledger.database.is_sqlite else instant
+    spelled = instant.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return spelled if ledger.database.is_sqlite else instant
 
 
 def gateway_insert(ledger: Ledger, **changes: Any) -> None:

@@ -40,7 +40,7 @@ def test_no_request_ends_in_an_error_of_the_program(ledger: Ledger) -> None:
     spend(ledger, "1")
     api = Api(ledger)
     endpoints = documented(api)
-    assert len(endpoints) == 13
+    assert len(endpoints) == 14
 
     def send(data: st.DataObject) -> None:
         method, path, statuses = data.draw(st.sampled_from(endpoints))

@@ -261,7 +261,7 @@ def test_reconcile_finds_names_and_repairs_what_the_facts_contradict(run: Comman
 
 def test_settle_counts_what_a_gateway_inserted_once(run: Commands, sqlite_ledger: Ledger) -> None:
     gateway_insert(sqlite_ledger, cost_amount=10**9)
-    assert run("settle", "--format", "json").json == {"counted": 1, "unpriced": 0}
+    assert run("settle", "--format", "json").json == {"counted": 1, "unpriced": 0, "uncountable": []}
     assert run("settle").out == "Records counted: 0. Without a price: 0.\n"
 
 

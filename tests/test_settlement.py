@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from billing_console.money import LEDGER_LIMIT
 from billing_console.services.catalogue import model_ids
-from billing_console.services.ledger import Ledger
+from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.metering import record_usage
 from billing_console.services.pools import get_pool, list_pools
 from billing_console.services.quotas import quota_details
@@ -20,7 +21,22 @@ from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import Settled, reprice, settle
 from billing_console.services.usage import UsageFilter, usage_page
 from db.values import CallStatus
-from tests.factories import NOON, everything, execute, gateway_insert, pay, pool, price, query, spend, stored, usage
+from tests.commands import Commands
+from tests.conftest import OpenLedger
+from tests.factories import (
+    NOON,
+    TESTER,
+    everything,
+    execute,
+    gateway_insert,
+    pay,
+    pool,
+    price,
+    query,
+    spend,
+    stored,
+    usage,
+)
 
 YUAN = 10**9
 
@@ -248,3 +264,89 @@ def test_an_outbox_entry_without_a_record_is_dropped(ledger: Ledger) -> None:
     settle(ledger)
     assert waiting(ledger) == 0
     assert get_pool(ledger, "openai").used_amount == 1
+
+
+BIGGEST = 2**63 - 1
+BEYOND: dict[str, dict[str, object]] = {
+    "tokens": {"input_tokens": 10**12 + 1},
+    "a total": {"total_tokens": BIGGEST},
+    "sums": {"input_tokens": BIGGEST, "output_tokens": BIGGEST},
+    "a quantity": {"usage_type": "image_generation", "quantity": BIGGEST},
+    "a cost": {"cost_amount": 10_000_000 * YUAN + 1},
+    "the last day": {"created_at": datetime(9999, 12, 31, 23, tzinfo=UTC)},
+    "the first day": {"created_at": datetime(1, 1, 1, tzinfo=UTC)},
+}
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_a_record_that_no_call_can_have_made_keeps_no_other_from_being_counted(ledger: Ledger, what: str) -> None:
+    gateway_insert(ledger, cost_amount=YUAN)
+    gateway_insert(ledger, **BEYOND[what])
+    gateway_insert(ledger, cost_amount=YUAN)
+    ((beyond,),) = query(ledger, "SELECT max(id) - 1 FROM usage_records")
+    assert settle(ledger, limit=1) == Settled(counted=2, unpriced=0, beyond=(beyond,))
+    assert settle(ledger) == Settled(counted=0, unpriced=0, beyond=(beyond,))
+    assert query(ledger, "SELECT used_amount FROM resource_pools") == [(2 * YUAN,)]
+    assert query(ledger, "SELECT usage_id FROM usage_outbox") == [(beyond,)]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "0000-01-01 00:00:00.000000",
+        "2026-13-01 00:00:00.000000",
+        "2026-02-31 00:00:00.000000",
+        "2026-03-10 24:00:00.000000",
+    ],
+)
+def test_a_time_that_no_calendar_has_is_left_on_sqlite(sqlite_ledger: Ledger, spelling: str) -> None:
+    gateway_insert(sqlite_ledger, created_at=spelling)
+    gateway_insert(sqlite_ledger, cost_amount=YUAN)
+    assert settle(sqlite_ledger) == Settled(counted=1, unpriced=0, beyond=(1,))
+
+
+def test_a_time_that_never_comes_is_left_on_postgresql(postgres_url: str, opened: OpenLedger) -> None:
+    ledger = opened(postgres_url)
+    gateway_insert(ledger, created_at="infinity")
+    gateway_insert(ledger, created_at="-infinity")
+    gateway_insert(ledger, cost_amount=YUAN)
+    assert settle(ledger) == Settled(counted=1, unpriced=0, beyond=(1, 2))
+
+
+def test_the_largest_that_a_call_can_have_is_counted(ledger: Ledger) -> None:
+    most = 10**12
+    gateway_insert(ledger, input_tokens=most, output_tokens=most, total_tokens=most, cost_amount=10_000_000 * YUAN)
+    gateway_insert(ledger, usage_type="image_generation", quantity=10**9 * 10**6)
+    gateway_insert(ledger, created_at=datetime(9998, 12, 30, 23, 59, tzinfo=UTC))
+    gateway_insert(ledger, created_at=datetime(2, 1, 1, tzinfo=UTC))
+    gateway_insert(ledger, created_at=datetime(2028, 2, 29, 23, 59, 59, 999999, tzinfo=UTC))
+    assert settle(ledger) == Settled(counted=5, unpriced=4)
+    assert reconcile(ledger) == ()
+
+
+def test_a_counter_without_room_keeps_no_other_from_being_counted(ledger: Ledger) -> None:
+    spend(ledger, LEDGER_LIMIT - 1, provider_id="full", user_id="rich")
+    for number in range(20):
+        gateway_insert(ledger, provider_id="full" if number in (3, 17) else "openai", cost_amount=2 * YUAN)
+    beyond = tuple(row[0] for row in query(ledger, "SELECT id FROM usage_records WHERE provider_id = 'full'"))[1:]
+    assert settle(ledger) == Settled(counted=18, unpriced=0, beyond=beyond)
+    assert query(ledger, "SELECT used_amount FROM resource_pools WHERE provider_id = 'openai'") == [(36 * YUAN,)]
+    assert waiting(ledger) == 2
+
+
+def test_a_cost_beyond_the_ledger_waits_for_another_price(ledger: Ledger) -> None:
+    price(ledger, input_price=Decimal(10**9))
+    gateway_insert(ledger, input_tokens=10**12)
+    gateway_insert(ledger, cost_amount=YUAN)
+    assert settle(ledger) == Settled(counted=2, unpriced=1)
+
+
+def test_the_command_says_which_records_it_left(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = Commands(sqlite_url, capsys)
+    ledger = open_ledger(sqlite_url, actor=TESTER)
+    gateway_insert(ledger, input_tokens=BIGGEST)
+    gateway_insert(ledger, cost_amount=YUAN)
+    ledger.close()
+    answer = commands("settle", "--format", "json")
+    assert (answer.code, answer.json) == (1, {"counted": 1, "unpriced": 0, "uncountable": [1]})
+    assert answer.err.startswith("Not counted, because a number or a time") and answer.err.endswith("records 1.\n")

@@ -18,16 +18,22 @@ MOST_BYTES = 4 * 2**20
 
 async def read_json(request: Request) -> Any:
     """Read a body of JSON with exact numbers; raise Problem for one that is too large or no JSON."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise Problem("too_large", _("A body has at most %(most)d bytes.") % {"most": MOST_BYTES})
+    body = await read_bytes(request, MOST_BYTES)
     try:
         return decode(body.decode())
     except (BadJson, UnicodeDecodeError) as error:
         reason = str(error) if isinstance(error, BadJson) else _("not UTF-8")
         raise Problem("invalid", reason, errors=[field_error("body", reason)]) from None
+
+
+async def read_bytes(request: Request, most: int) -> bytes:
+    """Read a body; raise Problem for one that is longer than `most` bytes."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise Problem("too_large", _("A body has at most %(most)d bytes.") % {"most": most})
+    return bytes(body)
 
 
 def take(kind: type[Body], value: Any, prefix: str = "") -> tuple[Body | None, list[FieldError]]:

@@ -225,6 +225,25 @@ class Recorded(Document):
     conflicts: list[UsageConflict]
 
 
+class SetAside(Document):
+    """A call that was made and cannot be recorded; the audit log keeps it."""
+
+    index: int
+    id: str | None = Field(description="LiteLLM's.")
+    reason: str
+
+
+class LoggedCalls(Document):
+    """What became of calls that LiteLLM sent; `withoutUser` and `unpriced` are among those recorded."""
+
+    recorded: int
+    duplicates: int
+    unpriced: int
+    withoutUser: int
+    skipped: int = Field(description="No call of a model, or failed before a provider had it.")
+    setAside: list[SetAside] = Field(description="The first hundred.")
+
+
 class GivenRecharge(Document):
     """What is paid into a pool."""
 

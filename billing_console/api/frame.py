@@ -17,12 +17,14 @@ from billing_console.api.metrics import Metrics
 from billing_console.api.problems import Problem, answer
 from billing_console.clock import iso
 from billing_console.i18n import speaking
+from billing_console.services.tokens import PREFIX
 from billing_console.text import one_line
 
 log = logging.getLogger("billing_console.api")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _ALWAYS_ANSWERED = "/healthz"
+_TOKEN = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]+")
 
 
 class Frame:
@@ -113,7 +115,7 @@ def language(accepted: str, otherwise: str) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line; nothing of a request's headers, query or body is ever in one."""
+    """One JSON object a line; nothing of a request's headers, query or body is ever in one, and no token at all."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Spell a record."""
@@ -126,4 +128,4 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return _TOKEN.sub(f"{PREFIX}***", json.dumps(line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,6 +19,10 @@ BALANCES = (
 """The gauges of a pool, named as check-pools names them."""
 
 
+LITELLM_OUTCOMES = ("recorded", "duplicate", "skipped", "set_aside", "without_user", "unpriced")
+"""What can become of a call that LiteLLM sent; the last two are among those recorded."""
+
+
 class Metrics:
     """The metrics of one server."""
 
@@ -31,12 +35,25 @@ class Metrics:
         self._seconds = Histogram(
             "billing_api_request_seconds", "How long an answer took.", ["route"], registry=self._registry
         )
+        self._litellm = Counter(
+            "billing_litellm_calls",
+            "Calls that LiteLLM sent, by what became of them.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in LITELLM_OUTCOMES:
+            self._litellm.labels(outcome)
         self.in_flight = Gauge("billing_api_requests_in_flight", "Requests under way.", registry=self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answer; `route` is empty where the path is none of ours, so that no caller can make up labels."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def from_litellm(self, outcomes: Mapping[str, int]) -> None:
+        """Count calls that LiteLLM sent, by what became of them."""
+        for outcome, count in outcomes.items():
+            self._litellm.labels(outcome).inc(count)
 
     def spelled(self, pools: Iterable[PoolView] = ()) -> bytes:
         """Spell everything in the text format, with the pools given."""

@@ -18,7 +18,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from billing_console import __version__
-from billing_console.api import changes, health, metering, problems, reads
+from billing_console.api import changes, health, litellm, metering, problems, reads
 from billing_console.api.documents import GivenAuthorization, GivenGrant, GivenRecharge, GivenUsage, Problem
 from billing_console.api.frame import Frame
 from billing_console.api.holders import Failures, Known
@@ -66,7 +66,7 @@ def create_app(ledger: Ledger, *, most_at_once: int = MOST_AT_ONCE) -> Frame:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for router in (reads.router, changes.router, metering.router, health.router):
+    for router in (reads.router, changes.router, metering.router, litellm.router, health.router):
         app.include_router(router)
     problems.install(app)
     _complete_document(app)

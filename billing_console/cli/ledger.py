@@ -70,3 +70,9 @@ def settle(context: typer.Context, form: OneFormatOption = OneFormat.TEXT) -> No
             "unpriced": done.unpriced,
         }
         write_result(wire.record(wire.SETTLED, done), words, form)
+    if done.beyond:
+        say(
+            _("Not counted, because a number or a time in them is beyond what a call can have: records %(ids)s.")
+            % {"ids": ", ".join(map(str, done.beyond))}
+        )
+        raise typer.Exit(ExitCode.REFUSED)

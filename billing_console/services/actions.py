@@ -31,6 +31,7 @@ class Action(StrEnum):
     MODEL_DISABLE = "models.disable"
     PRICE = "prices.add"
     METER = "usage.record"
+    SET_ASIDE = "usage.set_aside"
     IMPORT = "usage.import"
     SETTLE = "usage.settle"
     REPRICE = "usage.reprice"
@@ -57,6 +58,7 @@ OPERATORS_MAY = frozenset(
         Action.MODEL_ENABLE,
         Action.MODEL_DISABLE,
         Action.METER,
+        Action.SET_ASIDE,
         Action.IMPORT,
         Action.SETTLE,
         Action.REPRICE,
@@ -74,7 +76,7 @@ SYSTEM_MAY = {
 
 TOKENS_MAY = {
     Scope.READ: frozenset[Action](),
-    Scope.METER: frozenset({Action.METER}),
+    Scope.METER: frozenset({Action.METER, Action.SET_ASIDE}),
     Scope.OPERATE: frozenset({Action.POOL_CHECK, Action.RECHARGE, Action.GRANT}),
 }
 """What a token of the HTTP API may change, by its scopes."""

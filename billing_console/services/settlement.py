@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlmodel import Session
 
+from billing_console.errors import InvalidInput, Refused
 from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
@@ -17,7 +20,7 @@ from billing_console.services.changes import change
 from billing_console.services.counters import count, effect_of
 from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import vouch
+from billing_console.services.metering import MOST_QUANTITY, MOST_TOKENS, vouch
 from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.services.session import reading
@@ -27,13 +30,26 @@ from db.values import CallStatus
 
 BATCH = 2000
 
+MOST_COST = Decimal(10_000_000)
+"""The most yuan that a call can cost which others insert: far beyond any, and far from where a pool would overflow."""
+
+MOST_NAMED = 20
+"""Records that a result names of those that cannot be counted."""
+
+FIRST, LAST = datetime(2, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
+"""Where days can be counted in every time zone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How many records were counted, and how many of them have no price yet."""
+    """How many records were counted, how many of them have no price yet, and ids of the first that cannot be counted.
+
+    These stay in the outbox: a number or a time in them is beyond what a call can have, or a counter has no room.
+    """
 
     counted: int
     unpriced: int
+    beyond: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +62,47 @@ class Repriced:
 
 
 def settle(ledger: Ledger, limit: int = BATCH) -> Settled:
-    """Count every record in the outbox exactly once, `limit` a transaction, until it is empty (DESIGN.md, 4)."""
+    """Count every record in the outbox exactly once, `limit` a transaction (DESIGN.md, 4).
+
+    Records that cannot be counted are left there and keep no other from being counted.
+    """
     counted = unpriced = 0
+    size, no_room = limit, list[int]()
     while True:
-        batch = change(ledger, Action.SETTLE, "", lambda session, trail: _settle_batch(session, trail, ledger, limit))
+        taken: list[int] = []
+        try:
+            work = partial(_settle_batch, ledger=ledger, limit=size, leave=no_room, taken=taken)
+            batch = change(ledger, Action.SETTLE, "", work, audit_refusal=False)
+        except Refused:
+            # A counter would overflow: find the record that does it, and let the others through.
+            if not taken:
+                raise
+            if len(taken) == 1:
+                no_room += taken
+                size = limit
+            else:
+                size = max(1, len(taken) // 2)
+            continue
         counted += batch.counted
         unpriced += batch.unpriced
-        if batch.counted < limit:
-            return Settled(counted, unpriced)
+        if batch.counted < size:
+            return Settled(counted, unpriced, _left_behind(ledger, no_room))
 
 
-def _settle_batch(session: Session, trail: Trail, ledger: Ledger, limit: int) -> Settled:
-    outbox = table_of(UsageOutbox)
-    taken = select(outbox.c.usage_id).order_by(outbox.c.usage_id).limit(limit)
+def _settle_batch(
+    session: Session, trail: Trail, ledger: Ledger, limit: int, leave: Sequence[int], taken: list[int]
+) -> Settled:
+    outbox, records = table_of(UsageOutbox), table_of(UsageRecord)
+    beyond = select(records.c.id).where(records.c.id == outbox.c.usage_id, _is_beyond(session)).exists()
+    waiting = select(outbox.c.usage_id).where(~beyond, outbox.c.usage_id.not_in(leave))
+    waiting = waiting.order_by(outbox.c.usage_id).limit(limit)
     if not is_sqlite(session):
-        taken = taken.with_for_update(skip_locked=True)
-    ids = session.connection().execute(
-        delete(outbox).where(outbox.c.usage_id.in_(taken.scalar_subquery())).returning(outbox.c.usage_id)
+        waiting = waiting.with_for_update(skip_locked=True)
+    found = session.connection().execute(
+        delete(outbox).where(outbox.c.usage_id.in_(waiting.scalar_subquery())).returning(outbox.c.usage_id)
     )
-    rows = _rows(session, [row.usage_id for row in ids])
+    taken[:] = sorted(row.usage_id for row in found)
+    rows = _rows(session, taken)
     if not rows:
         return Settled(0, 0)
     pairs = {(row["provider_id"], row["model_id"]) for row in rows}
@@ -75,6 +113,29 @@ def _settle_batch(session: Session, trail: Trail, ledger: Ledger, limit: int) ->
     trail.note(None, {"recorded": len(rows), "unpriced": unpriced})
     vouch(trail, rows)
     return Settled(counted=len(rows), unpriced=unpriced)
+
+
+def _is_beyond(session: Session) -> ColumnElement[bool]:
+    """Say which records no call can have made: counting them would overflow, or their time cannot even be read."""
+    columns = table_of(UsageRecord).c
+    tokens = (columns.input_tokens, columns.cached_input_tokens, columns.output_tokens, columns.total_tokens)
+    reasons = [column > MOST_TOKENS for column in tokens]
+    reasons += [columns.quantity > MOST_QUANTITY, func.coalesce(columns.cost_amount > MOST_COST, False)]
+    reasons += [columns.created_at < FIRST, columns.created_at > LAST]
+    if is_sqlite(session):
+        # A day that no calendar has, such as 31 February, is another one when it is counted on by none.
+        day, hour = func.substr(columns.created_at, 1, 10), func.substr(columns.created_at, 12, 2)
+        reasons += [func.date(day, "+0 days").is_distinct_from(day), hour > "23"]
+    return or_(*reasons)
+
+
+def _left_behind(ledger: Ledger, no_room: Sequence[int]) -> tuple[int, ...]:
+    """Return the ids of the first records that cannot be counted."""
+    outbox, records = table_of(UsageOutbox), table_of(UsageRecord)
+    with reading(ledger.database) as session:
+        query = select(records.c.id).join(outbox, outbox.c.usage_id == records.c.id).where(_is_beyond(session))
+        found = session.connection().execute(query.order_by(records.c.id).limit(MOST_NAMED)).scalars()
+        return tuple(sorted({*found, *no_room})[:MOST_NAMED])
 
 
 def _rows(session: Session, ids: list[int]) -> list[dict[str, Any]]:
@@ -95,10 +156,14 @@ def _price(session: Session, book: PriceBook, rows: list[dict[str, Any]]) -> lis
         if row["status"] == CallStatus.FAILED:
             row["cost_amount"] = Decimal(0)
         elif price is not None and bills(price, row["input_tokens"], row["output_tokens"], row["quantity"]):
+            try:
+                row["cost_amount"] = cost_of(
+                    price, row["input_tokens"], row["cached_input_tokens"], row["output_tokens"], row["quantity"]
+                )
+            except InvalidInput:
+                # More than the ledger can hold: it waits for another price, and keeps nothing else waiting.
+                continue
             row["price_id"] = price.id
-            row["cost_amount"] = cost_of(
-                price, row["input_tokens"], row["cached_input_tokens"], row["output_tokens"], row["quantity"]
-            )
         else:
             continue
         values = {"cost_amount": row["cost_amount"], "price_id": row["price_id"]}
