@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from billing_console.errors import InvalidInput
@@ -27,7 +27,7 @@ def day_of(instant: datetime, tz: ZoneInfo) -> date:
     return instant.astimezone(tz).date()
 
 
-def start_of(day: date, tz: ZoneInfo) -> datetime:
+def start_of(day: date, tz: tzinfo) -> datetime:
     """Return the first instant of a business day, in UTC."""
     return datetime.combine(day, time.min, tz).astimezone(UTC)
 

@@ -49,6 +49,11 @@ class Paged(Parameters):
     page: int = Field(1, ge=1, le=DEEPEST_PAGE)
     size: int = Field(DEFAULT_SIZE, ge=1, le=MOST)
 
+    @property
+    def before(self) -> int:
+        """Return how many records come before the page."""
+        return (self.page - 1) * self.size
+
 
 class UsageParameters(Paged):
     """Which usage records."""

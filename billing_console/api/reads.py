@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
@@ -22,8 +22,9 @@ from billing_console.api.parameters import (
     require_cursor,
     usage_filter,
 )
-from billing_console.services.alerts import list_alerts
-from billing_console.services.costs import cost_rows
+from billing_console.services.alerts import alert_page
+from billing_console.services.costs import cost_page
+from billing_console.services.paging import Part
 from billing_console.services.pools import get_pool, list_pools
 from billing_console.services.usage import usage_page
 from billing_console.services.usage_numbers import place_of, require_known
@@ -38,14 +39,13 @@ def json_answer(value: object, status: int = 200) -> Response:
     return Response(to_json(wire.jsonable(value)), status, media_type="application/json")
 
 
-def _page(records: Sequence[Mapping[str, object]], asked: Paged) -> Response:
-    """Answer with a page of a list that is whole."""
-    first = (asked.page - 1) * asked.size
-    items = records[first : first + asked.size]
-    return json_answer({"items": items, "page": asked.page, "size": asked.size, "total": len(records)})
+def page_answer(fields: wire.Fields[Any], found: Part[Any], asked: Paged) -> Response:
+    """Answer with one page of a list."""
+    items = records(fields, found.rows)
+    return json_answer({"items": items, "page": asked.page, "size": asked.size, "total": found.total})
 
 
-def _records(fields: wire.Fields[Any], rows: Iterable[Any]) -> list[dict[str, object]]:
+def records(fields: wire.Fields[Any], rows: Iterable[Any]) -> list[dict[str, object]]:
     return [wire.record(fields, row) for row in rows]
 
 
@@ -57,14 +57,14 @@ def usage_records(ledger: Reader, asked: UsageQuery) -> Response:
     chosen = usage_filter(ledger, asked)
     if asked.cursor is not None:
         require_cursor(asked.cursor)
-    before = 0 if asked.cursor else (asked.page - 1) * asked.size
+    before = 0 if asked.cursor else asked.before
     place = place_of(ledger, chosen, before)
     if place.beyond:
         rows, following = [], None
     else:
         after = asked.cursor or place.after
         found = usage_page(ledger, chosen, limit=asked.size, after=after)
-        rows, following = _records(wire.USAGE, found.rows), found.next
+        rows, following = records(wire.USAGE, found.rows), found.next
     return json_answer(
         {"items": rows, "page": asked.page, "size": asked.size, "total": place.total, "nextCursor": following}
     )
@@ -75,23 +75,24 @@ def cost_daily(ledger: Reader, asked: CostQuery) -> Response:
     """List the statistics of every business day that the range touches, the newest day first, then the dearest."""
     if asked.providerId is not None:
         require_known(ledger, asked.providerId)
-    return _page(_records(wire.COST, cost_rows(ledger, cost_filter(ledger, asked))), asked)
+    found = cost_page(ledger, cost_filter(ledger, asked), limit=asked.size, offset=asked.before)
+    return page_answer(wire.COST, found, asked)
 
 
 @router.get("/resource-pool", response_model=Page[Pool], responses=problems(), summary="List resource pools")
 def resource_pools(ledger: Reader, _asked: NoQuery) -> Response:
     """List all resource pools as they stand now, on one page."""
-    pools = _records(wire.POOL, list_pools(ledger))
+    pools = records(wire.POOL, list_pools(ledger))
     return json_answer({"items": pools, "page": 1, "size": len(pools), "total": len(pools)})
 
 
 @router.get("/resource-pool/alerts", response_model=Page[Alert], responses=problems(404), summary="List alerts")
 def alerts(ledger: Reader, asked: AlertQuery) -> Response:
     """List balance alerts: open ones first, critical before warning, then the newest."""
-    if asked.providerId is not None:
-        require_known(ledger, asked.providerId)
-    found = list_alerts(ledger, resolved=asked.isResolved, provider_id=asked.providerId, limit=None)
-    return _page(_records(wire.ALERT, found), asked)
+    found = alert_page(
+        ledger, resolved=asked.isResolved, provider_id=asked.providerId, limit=asked.size, offset=asked.before
+    )
+    return page_answer(wire.ALERT, found, asked)
 
 
 @router.get(

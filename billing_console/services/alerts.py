@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import case
 from sqlmodel import Session, col, select
@@ -17,6 +18,7 @@ from billing_console.services.audit import State, Trail
 from billing_console.services.catalogue import require_provider
 from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
+from billing_console.services.paging import Part, part_of
 from billing_console.services.pools import lock_pool
 from billing_console.services.session import reading
 from billing_console.text import clean
@@ -54,6 +56,25 @@ def list_alerts(
     ledger: Ledger, *, resolved: bool | None = None, provider_id: str | None = None, limit: int | None = 200
 ) -> tuple[AlertView, ...]:
     """List alerts: open ones first, critical before warning, then those nobody has acknowledged, then the newest."""
+    query = _listed(resolved, provider_id)
+    if limit is not None:
+        query = query.limit(limit)
+    with reading(ledger.database) as session:
+        return tuple(view_of(row, name) for row, name in session.exec(query))
+
+
+def alert_page(
+    ledger: Ledger, *, resolved: bool | None = None, provider_id: str | None = None, limit: int, offset: int = 0
+) -> Part[AlertView]:
+    """Return the alerts after the first `offset` of `list_alerts`; raise NotFound for an unknown provider."""
+    with reading(ledger.database) as session:
+        if provider_id is not None:
+            require_provider(session, provider_id)
+        rows, total = part_of(session, _listed(resolved, provider_id), limit, offset)
+        return Part(tuple(view_of(row, name) for row, name in rows), total)
+
+
+def _listed(resolved: bool | None, provider_id: str | None) -> Any:
     alert = BalanceAlert
     query = select(alert, Provider.name).join(Provider, col(Provider.provider_id) == col(alert.provider_id))
     is_open = col(alert.resolved_at).is_(None)
@@ -61,17 +82,13 @@ def list_alerts(
         query = query.where(~is_open if resolved else is_open)
     if provider_id is not None:
         query = query.where(alert.provider_id == provider_id)
-    query = query.order_by(
+    return query.order_by(
         case((is_open, 0), else_=1),
         case((is_open & (col(alert.alert_level) == AlertLevel.CRITICAL.value), 0), else_=1),
         case((is_open & col(alert.acknowledged_at).is_(None), 0), else_=1),
         col(alert.created_at).desc(),
         col(alert.id).desc(),
     )
-    if limit is not None:
-        query = query.limit(limit)
-    with reading(ledger.database) as session:
-        return tuple(view_of(row, name) for row, name in session.exec(query))
 
 
 def acknowledge_alert(ledger: Ledger, alert_id: int) -> AlertView:

@@ -16,6 +16,7 @@ from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.money import EXACT, to_nano
 from billing_console.services.ledger import Ledger
+from billing_console.services.paging import Part
 from billing_console.services.session import reading
 from db.schema import DailyCostStat, Provider
 from db.statements import is_sqlite, table_of
@@ -25,6 +26,9 @@ STATS = table_of(DailyCostStat).c
 
 PERIODS = ("day", "week", "month")
 """The periods that costs can be grouped by, one at a time; a week begins on Monday (ISO 8601)."""
+
+ALL_GROUPS = ("day", "provider", "model", "type")
+"""What statistics are kept by."""
 
 GROUPS = (*PERIODS, "provider", "model", "type")
 """What cost statistics can be grouped by."""
@@ -108,36 +112,51 @@ def last_days(ledger: Ledger, days: int = 30) -> CostFilter:
 def cost_rows(
     ledger: Ledger,
     chosen: CostFilter,
-    group_by: Sequence[str] = ("day", "provider", "model", "type"),
+    group_by: Sequence[str] = ALL_GROUPS,
     limit: int | None = None,
 ) -> tuple[CostRow, ...]:
     """Group the statistics; the newest period first, then the dearest.
 
     Raises InvalidInput for an unknown group, and for more than one period.
     """
+    with reading(ledger.database) as session:
+        return _read(session, _grouped(session, chosen, group_by).limit(limit))
+
+
+def cost_page(ledger: Ledger, chosen: CostFilter, *, limit: int, offset: int = 0) -> Part[CostRow]:
+    """Return the statistics by day, provider, model and type after the first `offset`, in the order of `cost_rows`."""
+    with reading(ledger.database) as session:
+        # The groups are the key of the statistics: each is one row of them.
+        counting = within(select(func.count()), chosen)
+        total = int(session.connection().execute(counting).scalar_one())
+        rows = _read(session, _grouped(session, chosen, ALL_GROUPS).limit(limit).offset(offset))
+        return Part(rows, total)
+
+
+def _grouped(session: Session, chosen: CostFilter, group_by: Sequence[str]) -> Select[Any]:
     groups = groups_of(group_by)
     cost = func.sum(STATS.total_cost)
     text = STATS.usage_type == UsageType.TEXT_GENERATION.value
-    with reading(ledger.database) as session:
-        columns = [_group(session, name) for name in groups]
-        query: Select[Any] = select(
-            *columns,
-            func.sum(STATS.total_usage).label("total_usage"),
-            cost.label("total_cost"),
-            func.sum(STATS.call_count).label("call_count"),
-            func.sum(STATS.failed_count).label("failed_count"),
-            func.count(STATS.usage_type.distinct()).label("types"),
-            func.sum(case((text, STATS.total_usage))).label("token_usage"),
-            func.sum(case((text, STATS.total_cost))).label("token_cost"),
-        )
-        query = within(query, chosen).group_by(*columns)
-        newest = [columns[0].desc()] if period_of(groups) else []
-        query = query.having(func.count() > 0).order_by(*newest, cost.desc(), *columns)
-        if limit is not None:
-            query = query.limit(limit)
-        providers = table_of(Provider).c
-        names = {one: name for one, name in session.connection().execute(select(providers.provider_id, providers.name))}
-        return tuple(_view(row._mapping, names) for row in session.connection().execute(query))
+    columns = [_group(session, name) for name in groups]
+    query: Select[Any] = select(
+        *columns,
+        func.sum(STATS.total_usage).label("total_usage"),
+        cost.label("total_cost"),
+        func.sum(STATS.call_count).label("call_count"),
+        func.sum(STATS.failed_count).label("failed_count"),
+        func.count(STATS.usage_type.distinct()).label("types"),
+        func.sum(case((text, STATS.total_usage))).label("token_usage"),
+        func.sum(case((text, STATS.total_cost))).label("token_cost"),
+    )
+    query = within(query, chosen).group_by(*columns)
+    newest = [columns[0].desc()] if period_of(groups) else []
+    return query.having(func.count() > 0).order_by(*newest, cost.desc(), *columns)
+
+
+def _read(session: Session, query: Select[Any]) -> tuple[CostRow, ...]:
+    providers = table_of(Provider).c
+    names = {one: name for one, name in session.connection().execute(select(providers.provider_id, providers.name))}
+    return tuple(_view(row._mapping, names) for row in session.connection().execute(query))
 
 
 def groups_of(names: Sequence[str]) -> tuple[str, ...]:

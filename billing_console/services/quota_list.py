@@ -68,16 +68,22 @@ def list_quotas(
 
 
 def quota_page(
-    ledger: Ledger, *, search: str = "", only_blocked: bool = False, order: QuotaOrder | None = None, limit: int
+    ledger: Ledger,
+    *,
+    search: str = "",
+    only_blocked: bool = False,
+    order: QuotaOrder | None = None,
+    limit: int,
+    offset: int = 0,
 ) -> QuotaPage:
-    """Return the first users of a filter, and how many there are of it in all."""
+    """Return the users of a filter after the first `offset`, and how many there are of it in all."""
     counts = select(func.count(), func.sum(case((_blocked(ledger), 1), else_=0))).select_from(UserQuota)
     chosen = _Filter(search, False, only_blocked)
     with reading(ledger.database) as session:
         users, blocked = session.exec(_matching(counts, ledger, _Filter(search))).one()
         moved = _of_clock(session, ledger, chosen)
         blocked = int(blocked or 0) + sum(now.is_blocked - booked.is_blocked for booked, now in moved)
-        rows = _listed(session, ledger, chosen, moved, order or QuotaOrder(), limit)
+        rows = _listed(session, ledger, chosen, moved, order or QuotaOrder(), limit, offset)
         return QuotaPage(rows, blocked if only_blocked else int(users), blocked)
 
 
@@ -96,18 +102,25 @@ def _of_clock(session: Session, ledger: Ledger, chosen: _Filter) -> Moved:
 
 
 def _listed(
-    session: Session, ledger: Ledger, chosen: _Filter, moved: Moved, order: QuotaOrder, limit: int | None
+    session: Session,
+    ledger: Ledger,
+    chosen: _Filter,
+    moved: Moved,
+    order: QuotaOrder,
+    limit: int | None,
+    offset: int = 0,
 ) -> tuple[QuotaView, ...]:
     """Sort in the database, and put those whom the clock has moved where they are now."""
     query = _matching(select(UserQuota), ledger, chosen).order_by(*_in_order(ledger, order))
-    rows = session.exec(query.limit(None if limit is None else limit + len(moved)))
+    if not moved:
+        return tuple(quota_view(ledger, row) for row in session.exec(query.limit(limit).offset(offset)))
+    end = None if limit is None else offset + limit
+    rows = session.exec(query.limit(None if end is None else end + len(moved)))
     views = [quota_view(ledger, row) for row in rows]
-    if moved:
-        now = {view.user_id: view for _booked, view in moved}
-        views = [view for view in views if view.user_id not in now]
-        views += [view for view in now.values() if view.is_blocked or not chosen.only_blocked]
-        views = _sorted(views, ledger, order)
-    return tuple(views[:limit])
+    now = {view.user_id: view for _booked, view in moved}
+    views = [view for view in views if view.user_id not in now]
+    views += [view for view in now.values() if view.is_blocked or not chosen.only_blocked]
+    return tuple(_sorted(views, ledger, order)[offset:end])
 
 
 def _sorted(views: list[QuotaView], ledger: Ledger, order: QuotaOrder) -> list[QuotaView]:

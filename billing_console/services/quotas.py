@@ -17,6 +17,7 @@ from billing_console.services.audit import Trail
 from billing_console.services.catalogue import not_found
 from billing_console.services.changes import change, consider
 from billing_console.services.ledger import Ledger
+from billing_console.services.paging import Part, part_of
 from billing_console.services.periodic_quotas import PeriodicView, periodic_view
 from billing_console.services.quota_booking import (
     GrantView,
@@ -52,6 +53,7 @@ __all__ = [
     "QuotaPage",
     "QuotaSort",
     "QuotaView",
+    "grant_page",
     "grant_quota",
     "list_quotas",
     "preview_grant",
@@ -81,10 +83,7 @@ def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
     """Return a user's quota whole; raise NotFound, with the nearest id, for a user never seen."""
     with reading(ledger.database) as session:
         require_sound(session, UserQuota)
-        quota = session.get(UserQuota, user_id)
-        if quota is None:
-            known = list(session.exec(select(UserQuota.user_id).limit(50_000)))
-            raise not_found(_("user"), user_id, known, _("List them with: billing-console quotas list"))
+        quota = _found(session, user_id)
         query = grants_with_approver().where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id).desc())
         return QuotaDetails(
             quota=quota_view(ledger, quota, due_amount(session, ledger, quota)),
@@ -94,6 +93,23 @@ def quota_details(ledger: Ledger, user_id: str) -> QuotaDetails:
             periodic=periodic_view(session.get(PeriodicQuota, user_id)),
             recent=recent_usage(session, user_id, RECENT),
         )
+
+
+def grant_page(ledger: Ledger, user_id: str, *, limit: int, offset: int = 0) -> Part[GrantView]:
+    """Return a user's grants, newest first, after the first `offset`; raise NotFound for a user never seen."""
+    query = grants_with_approver().where(QuotaGrant.user_id == user_id).order_by(col(QuotaGrant.id).desc())
+    with reading(ledger.database) as session:
+        _found(session, user_id)
+        rows, total = part_of(session, query, limit, offset)
+        return Part(tuple(grant_view(*row, replayed=False) for row in rows), total)
+
+
+def _found(session: Session, user_id: str) -> UserQuota:
+    quota = session.get(UserQuota, user_id)
+    if quota is None:
+        known = list(session.exec(select(UserQuota.user_id).limit(50_000)))
+        raise not_found(_("user"), user_id, known, _("List them with: billing-console quotas list"))
+    return quota
 
 
 def preview_grant(ledger: Ledger, user_id: str, amount: Decimal, *, revoke: bool = False) -> QuotaChange:

@@ -29,6 +29,7 @@ from billing_console.services.catalogue import require_provider
 from billing_console.services.changes import change, consider
 from billing_console.services.check import apply_check
 from billing_console.services.ledger import Ledger
+from billing_console.services.paging import Part, part_of
 from billing_console.services.pools import BalanceChange, lock_pool, unsettled, view_of
 from billing_console.services.recharge_rules import (
     REVERSAL_KEY,
@@ -302,6 +303,17 @@ def recharge_history(
         if limit is not None:
             query = query.limit(limit)
         return tuple(_view(*row, replayed=False) for row in session.exec(query))
+
+
+def recharge_page(ledger: Ledger, provider_id: str | None = None, *, limit: int, offset: int = 0) -> Part[RechargeView]:
+    """Return the entries after the first `offset` of `recharge_history`; raise NotFound for an unknown provider."""
+    query = _with_others().order_by(col(Recharge.id).desc())
+    with reading(ledger.database) as session:
+        if provider_id is not None:
+            require_provider(session, provider_id)
+            query = query.where(Recharge.provider_id == provider_id)
+        rows, total = part_of(session, query, limit, offset)
+        return Part(tuple(_view(*row, replayed=False) for row in rows), total)
 
 
 def _view(entry: Recharge, reversed_by_id: int | None, approved_by: str | None, *, replayed: bool) -> RechargeView:

@@ -1,31 +1,27 @@
 """Numbered pages of usage records: how many there are in all, and where a page begins, without passing over the rest.
 
 The daily statistics know how many records each day has, unless a user or a status is asked for; so a count adds up
-days, and a page is looked for within its day alone. What waits in the outbox is in no statistic yet and is added.
+days, and a page is looked for within its day alone. What waits in the outbox is in no statistic yet and is added. Where
+the statistics do not know the filter, one pass over its index counts what each day of UTC has.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Date, Select, Text, cast, func, select
 from sqlmodel import Session
 
 from billing_console.clock import day_of, start_of
-from billing_console.errors import InvalidInput
-from billing_console.i18n import _
 from billing_console.services.catalogue import require_provider
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.services.usage_query import RECORDS, Position, UsageFilter
 from db.schema import DailyCostStat, UsageOutbox
-from db.statements import table_of
-
-DEEPEST = 100_000
-"""Records before a page that is found by counting them one by one; further down a cursor is needed."""
+from db.statements import is_sqlite, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +43,20 @@ def require_known(ledger: Ledger, provider_id: str) -> None:
 
 
 def place_of(ledger: Ledger, chosen: UsageFilter, before: int) -> PlaceInUsage:
-    """Count what matches, exactly, and find the place after the first `before` records, newest first.
-
-    Raises InvalidInput for a place too deep to be found by its number where the statistics do not know the filter.
-    """
+    """Count what matches, exactly, and find the place after the first `before` records, newest first."""
+    by_day = chosen.user_id is None and chosen.status is None
+    zone = ledger.timezone if by_day else UTC
     with reading(ledger.database) as session:
-        by_day = chosen.user_id is None and chosen.status is None
-        days = _days(session, ledger, chosen) if by_day else None
-        total = _counted(session, chosen) if days is None else sum(days.values())
+        if not by_day and before == 0:
+            return PlaceInUsage(_counted(session, chosen), None, beyond=False)
+        days = _days(session, ledger, chosen) if by_day else _days_of_utc(session, chosen)
+        total = sum(days.values())
         if before == 0 or before >= total:
             return PlaceInUsage(total, None, beyond=before > 0)
-        if days is None:
-            if before > DEEPEST:
-                raise InvalidInput(
-                    _("A page this deep needs the cursor of the page before it."),
-                    _("Follow nextCursor, or ask for a shorter time."),
-                    field="page",
-                )
-            return PlaceInUsage(total, _cursor(session, chosen, before), beyond=False)
         passed = 0
         for day in sorted(days, reverse=True):
             if passed + days[day] >= before:
-                within = _within(ledger, chosen, day)
+                within = _within(zone, chosen, day)
                 return PlaceInUsage(total, _cursor(session, within, before - passed), beyond=False)
             passed += days[day]
     raise ValueError("the days of a count hold all that it counted")
@@ -95,8 +83,20 @@ def _days(session: Session, ledger: Ledger, chosen: UsageFilter) -> Counter[date
         if day not in cut:
             counts[day] += 1
     for day in cut:
-        counts[day] = _counted(session, _within(ledger, chosen, day))
+        counts[day] = _counted(session, _within(ledger.timezone, chosen, day))
     return counts
+
+
+def _days_of_utc(session: Session, chosen: UsageFilter) -> dict[date, int]:
+    """Count what matches by day of UTC, in which the records are stored."""
+    created_at = RECORDS.c.created_at
+    day = func.substr(created_at, 1, 10, type_=Text) if is_sqlite(session) else _utc_day(created_at)
+    query = _matching(select(day.label("day"), func.count()), chosen).group_by("day")
+    return {date.fromisoformat(str(day)): count for day, count in session.connection().execute(query)}
+
+
+def _utc_day(created_at: Any) -> Any:
+    return cast(func.timezone("UTC", created_at), Date)
 
 
 def _cut_days(ledger: Ledger, chosen: UsageFilter) -> set[date]:
@@ -108,9 +108,9 @@ def _cut_days(ledger: Ledger, chosen: UsageFilter) -> set[date]:
     return cut | ({days[chosen.end]} if chosen.end is not None else set())
 
 
-def _within(ledger: Ledger, chosen: UsageFilter, day: date) -> UsageFilter:
-    """Return the part of the filter that lies in a day."""
-    first, last = start_of(day, ledger.timezone), start_of(day + timedelta(days=1), ledger.timezone)
+def _within(zone: tzinfo, chosen: UsageFilter, day: date) -> UsageFilter:
+    """Return the part of the filter that lies in a day of a time zone."""
+    first, last = start_of(day, zone), start_of(day + timedelta(days=1), zone)
     return replace(chosen, start=_later(chosen.start, first), end=_earlier(chosen.end, last))
 
 
