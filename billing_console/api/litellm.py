@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
@@ -22,9 +22,9 @@ from billing_console.api.metering import MOST_RECORDS, PREFIX
 from billing_console.api.parameters import Parameters
 from billing_console.api.problems import Problem, field_error
 from billing_console.api.reads import json_answer
+from billing_console.api.writer import Writer
 from billing_console.errors import InvalidInput, Refused
 from billing_console.i18n import _
-from billing_console.services.holds import record_and_settle
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult
 from billing_console.services.set_aside import set_aside
@@ -86,7 +86,7 @@ async def logged(request: Request) -> list[Any]:
     summary="Record calls that LiteLLM logs",
     openapi_extra=documented({"anyOf": [{"type": "array", "items": {}}, {"type": "object"}]}),
 )
-def litellm_usage(
+async def litellm_usage(
     ledger: Meter,
     request: Request,
     asked: Annotated[LiteLLMParameters, Query()],
@@ -98,15 +98,16 @@ def litellm_usage(
     and kept in the audit log (`usage.set_aside`). What was no call of a model, or failed before it reached a provider,
     is skipped.
     """
-    read = _read(body, asked.chargeBy, _renamed(asked.rename))
+    read = await run_sync(_read, body, asked.chargeBy, _renamed(asked.rename))
     recorded = duplicates = unpriced = 0
-    for start, done in _record(ledger, read):
+    async for start, done in _record(request.app.state.writer, ledger, read):
         recorded += done.recorded
         duplicates += done.duplicates
         unpriced += done.unpriced
         read.aside += [(read.positions[start + index], reason) for index, reason in done.conflicts]
     without_user = sum(call.user_id is None for call in read.calls)
-    _keep_aside(ledger, request, [_kept(body[index], asked.chargeBy, reason) for index, reason in sorted(read.aside)])
+    kept = [_kept(body[index], asked.chargeBy, reason) for index, reason in sorted(read.aside)]
+    await run_sync(_keep_aside, ledger, request, kept)
     outcomes = {"recorded": recorded, "duplicate": duplicates, "skipped": read.skipped, "set_aside": len(read.aside)}
     outcomes |= {"without_user": without_user, "unpriced": unpriced}
     request.app.state.metrics.from_litellm(outcomes)
@@ -154,7 +155,7 @@ def _read(body: Sequence[Any], charge_by: ChargeBy, renamed: Mapping[str, str]) 
     return read
 
 
-def _record(ledger: Ledger, read: _Read) -> Iterator[tuple[int, RecordResult]]:
+async def _record(writer: Writer, ledger: Ledger, read: _Read) -> AsyncIterator[tuple[int, RecordResult]]:
     """Record the calls a thousand a transaction; one that the ledger has no room for is found and set aside."""
     parts = [
         range(start, min(start + MOST_RECORDS, len(read.calls))) for start in range(0, len(read.calls), MOST_RECORDS)
@@ -162,13 +163,15 @@ def _record(ledger: Ledger, read: _Read) -> Iterator[tuple[int, RecordResult]]:
     while parts:
         part = parts.pop(0)
         try:
-            yield part.start, record_and_settle(ledger, read.calls[part.start : part.stop])
+            done = await writer.record(ledger, read.calls[part.start : part.stop])
         except (InvalidInput, Refused) as refusal:
             if len(part) == 1:
                 read.aside.append((read.positions[part.start], refusal.message))
             else:
                 middle = (part.start + part.stop) // 2
                 parts[:0] = [range(part.start, middle), range(middle, part.stop)]
+        else:
+            yield part.start, done
 
 
 _KEPT = ("id", "call_type", "custom_llm_provider", "model", "startTime", "prompt_tokens", "completion_tokens")
