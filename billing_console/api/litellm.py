@@ -40,6 +40,13 @@ log = logging.getLogger("billing_console.api")
 router = APIRouter(prefix=PREFIX, tags=["Metering"])
 
 
+_PROVIDER, _MODEL = r"[^=/\x00]+", r"[^=\x00]*[^=/\x00]"
+Renaming = Annotated[
+    str,
+    Field(max_length=400, pattern=f"^({_PROVIDER}={_PROVIDER}|{_PROVIDER}/{_MODEL}={_PROVIDER}(/{_MODEL})?)$"),
+]
+
+
 class LiteLLMParameters(Parameters):
     """How LiteLLM's names are to be read."""
 
@@ -48,7 +55,7 @@ class LiteLLMParameters(Parameters):
         description="Who pays: key_user is whose the LiteLLM key is, and the end user for calls without a key;"
         " end_user whom the caller names, and else the key's user; team the key's team.",
     )
-    rename: list[str] = Field(
+    rename: list[Renaming] = Field(
         [],
         max_length=100,
         description="FROM=TO, repeated; each is a provider, or a provider and a model as provider/model.",
@@ -98,7 +105,7 @@ def litellm_usage(
     and kept in the audit log (`usage.set_aside`). What was no call of a model, or failed before it reached a provider,
     is skipped.
     """
-    read = _read(body, asked.chargeBy, _renamed(asked.rename))
+    read = _read(body, asked.chargeBy, dict(_parted(text) for text in asked.rename))
     recorded = duplicates = unpriced = 0
     for start, done in _record(ledger, read):
         recorded += done.recorded
@@ -125,17 +132,9 @@ def litellm_usage(
     )
 
 
-def _renamed(given: Sequence[str]) -> dict[str, str]:
-    renamed = {}
-    for text in given:
-        old, sign, new = text.partition("=")
-        if not sign or not old or not new or ("/" in new and "/" not in old) or new.strip("/") != new:
-            words = _("“%(text)s” is not FROM=TO, with a provider or provider/model on each side.") % {
-                "text": one_line(text, 60)
-            }
-            raise Problem("invalid", words, errors=[field_error("rename", words)])
-        renamed[old] = new
-    return renamed
+def _parted(renaming: str) -> tuple[str, str]:
+    old, _sign, new = renaming.partition("=")
+    return old, new
 
 
 def _read(body: Sequence[Any], charge_by: ChargeBy, renamed: Mapping[str, str]) -> _Read:
