@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
@@ -22,9 +22,9 @@ from billing_console.api.metering import MOST_RECORDS, PREFIX
 from billing_console.api.parameters import Parameters
 from billing_console.api.problems import Problem, field_error
 from billing_console.api.reads import json_answer
-from billing_console.api.writer import Writer
 from billing_console.errors import InvalidInput, Refused
 from billing_console.i18n import _
+from billing_console.services.holds import record_and_settle
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult
 from billing_console.services.set_aside import set_aside
@@ -40,6 +40,13 @@ log = logging.getLogger("billing_console.api")
 router = APIRouter(prefix=PREFIX, tags=["Metering"])
 
 
+_PROVIDER, _MODEL = r"[^=/\x00]+", r"[^=\x00]*[^=/\x00]"
+Renaming = Annotated[
+    str,
+    Field(max_length=400, pattern=f"^({_PROVIDER}={_PROVIDER}|{_PROVIDER}/{_MODEL}={_PROVIDER}(/{_MODEL})?)$"),
+]
+
+
 class LiteLLMParameters(Parameters):
     """How LiteLLM's names are to be read."""
 
@@ -48,7 +55,7 @@ class LiteLLMParameters(Parameters):
         description="Who pays: key_user is whose the LiteLLM key is, and the end user for calls without a key;"
         " end_user whom the caller names, and else the key's user; team the key's team.",
     )
-    rename: list[str] = Field(
+    rename: list[Renaming] = Field(
         [],
         max_length=100,
         description="FROM=TO, repeated; each is a provider, or a provider and a model as provider/model.",
@@ -86,7 +93,7 @@ async def logged(request: Request) -> list[Any]:
     summary="Record calls that LiteLLM logs",
     openapi_extra=documented({"anyOf": [{"type": "array", "items": {}}, {"type": "object"}]}),
 )
-async def litellm_usage(
+def litellm_usage(
     ledger: Meter,
     request: Request,
     asked: Annotated[LiteLLMParameters, Query()],
@@ -98,16 +105,15 @@ async def litellm_usage(
     and kept in the audit log (`usage.set_aside`). What was no call of a model, or failed before it reached a provider,
     is skipped.
     """
-    read = await run_sync(_read, body, asked.chargeBy, _renamed(asked.rename))
+    read = _read(body, asked.chargeBy, dict(_parted(text) for text in asked.rename))
     recorded = duplicates = unpriced = 0
-    async for start, done in _record(request.app.state.writer, ledger, read):
+    for start, done in _record(ledger, read):
         recorded += done.recorded
         duplicates += done.duplicates
         unpriced += done.unpriced
         read.aside += [(read.positions[start + index], reason) for index, reason in done.conflicts]
     without_user = sum(call.user_id is None for call in read.calls)
-    kept = [_kept(body[index], asked.chargeBy, reason) for index, reason in sorted(read.aside)]
-    await run_sync(_keep_aside, ledger, request, kept)
+    _keep_aside(ledger, request, [_kept(body[index], asked.chargeBy, reason) for index, reason in sorted(read.aside)])
     outcomes = {"recorded": recorded, "duplicate": duplicates, "skipped": read.skipped, "set_aside": len(read.aside)}
     outcomes |= {"without_user": without_user, "unpriced": unpriced}
     request.app.state.metrics.from_litellm(outcomes)
@@ -126,17 +132,9 @@ async def litellm_usage(
     )
 
 
-def _renamed(given: Sequence[str]) -> dict[str, str]:
-    renamed = {}
-    for text in given:
-        old, sign, new = text.partition("=")
-        if not sign or not old or not new or ("/" in new and "/" not in old) or new.strip("/") != new:
-            words = _("“%(text)s” is not FROM=TO, with a provider or provider/model on each side.") % {
-                "text": one_line(text, 60)
-            }
-            raise Problem("invalid", words, errors=[field_error("rename", words)])
-        renamed[old] = new
-    return renamed
+def _parted(renaming: str) -> tuple[str, str]:
+    old, _sign, new = renaming.partition("=")
+    return old, new
 
 
 def _read(body: Sequence[Any], charge_by: ChargeBy, renamed: Mapping[str, str]) -> _Read:
@@ -155,7 +153,7 @@ def _read(body: Sequence[Any], charge_by: ChargeBy, renamed: Mapping[str, str]) 
     return read
 
 
-async def _record(writer: Writer, ledger: Ledger, read: _Read) -> AsyncIterator[tuple[int, RecordResult]]:
+def _record(ledger: Ledger, read: _Read) -> Iterator[tuple[int, RecordResult]]:
     """Record the calls a thousand a transaction; one that the ledger has no room for is found and set aside."""
     parts = [
         range(start, min(start + MOST_RECORDS, len(read.calls))) for start in range(0, len(read.calls), MOST_RECORDS)
@@ -163,15 +161,13 @@ async def _record(writer: Writer, ledger: Ledger, read: _Read) -> AsyncIterator[
     while parts:
         part = parts.pop(0)
         try:
-            done = await writer.record(ledger, read.calls[part.start : part.stop])
+            yield part.start, record_and_settle(ledger, read.calls[part.start : part.stop])
         except (InvalidInput, Refused) as refusal:
             if len(part) == 1:
                 read.aside.append((read.positions[part.start], refusal.message))
             else:
                 middle = (part.start + part.stop) // 2
                 parts[:0] = [range(part.start, middle), range(middle, part.stop)]
-        else:
-            yield part.start, done
 
 
 _KEPT = ("id", "call_type", "custom_llm_provider", "model", "startTime", "prompt_tokens", "completion_tokens")

@@ -126,7 +126,7 @@ def _names(payload: Payload, renamed: Mapping[str, str]) -> tuple[str, str]:
     new_provider, slash, new_model = target.partition("/")
     for name, value in (("custom_llm_provider", new_provider), ("model", model)):
         if not value.strip():
-            raise InvalidInput(_("%(field)s is required.") % {"field": name}, field=name)
+            raise _missing(name)
     return new_provider, new_model if slash else model
 
 
@@ -149,14 +149,15 @@ def _request_id(payload: Payload) -> str:
     if not given or len(given) > _LONGEST_ID:
         given = _text(payload, "litellm_call_id")
     if not given:
-        raise InvalidInput(_("%(field)s is required.") % {"field": "id"}, field="id")
+        raise _missing("id")
     return f"{given}@{_instant(payload).timestamp():.6f}"
 
 
 def _instant(payload: Payload) -> datetime:
-    seconds = payload.get("startTime")
+    field = "startTime"
+    seconds = payload.get(field)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)) or not 0 <= seconds < _LAST_SECOND:
-        raise InvalidInput(_("%(field)s is no time in seconds since 1970.") % {"field": "startTime"}, field="startTime")
+        raise InvalidInput(_("%(field)s is no time in seconds since 1970.") % {"field": field}, field=field)
     return _EPOCH + timedelta(microseconds=round(seconds * 1_000_000))
 
 
@@ -193,6 +194,10 @@ def _count(part: Payload, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value <= MOST_TOKENS:
         raise InvalidInput(_("%(field)s is not a number of tokens.") % {"field": name}, field=name)
     return int(value)
+
+
+def _missing(field: str) -> InvalidInput:
+    return InvalidInput(_("%(field)s is required.") % {"field": field}, field=field)
 
 
 def _part(payload: Payload, name: str) -> Payload:
