@@ -1,26 +1,30 @@
 """Throughput of the HTTP API beside a bare FastAPI endpoint that inserts, with wrk, by turns in one run.
 
-    python -m bench.api --seconds 5 --rounds 3 [--postgres URL] [--pages sqlite:////path/to/10m.db]
+    python -m bench.api --seconds 5 --rounds 3 [--postgres URL URL] [--pages sqlite:////tmp/10m.db]
 
 Each program is a process with a ledger of its own; the bare one takes the same bodies, writes them as rows of the same
 tables through the same engine with the same durability, and commits each request. `--postgres` names two empty
-databases, without which only SQLite is measured. `--pages` measures pages of a large ledger, opened for reading only.
+databases, without which only SQLite is measured. `--pages` measures pages of a large ledger, in which a token is made.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from billing_console.services.ledger import open_ledger
 from billing_console.services.prices import NewPrice, set_price
@@ -68,8 +72,7 @@ BODIES = {
 In the third authorizations by turns with records of calls that were authorized before, by requests that were answered.
 """
 
-PAGES = ("page=1&size=50", "page=200000&size=50")
-"""The first page and the deepest of ten million."""
+RECORDS = "/api/admin/billing/usage/records"
 
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
@@ -155,12 +158,12 @@ def load(url: str, name: str, run: str, token: str, seconds: int) -> Run:
     return wrk(url, script, seconds, run.replace(" ", "-").replace(",", ""), token)
 
 
-def wrk(url: str, script: str, seconds: int, *arguments: str) -> Run:
+def wrk(url: str, script: str, seconds: int, *arguments: str, connections: int = CONNECTIONS) -> Run:
     """Run wrk with a script."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
-        command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--timeout", "30s", "--latency"]
+        command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "30s", "--latency"]
         said = subprocess.run(
             [*command, "-s", file.name, url, "--", *arguments], capture_output=True, text=True, check=True
         ).stdout
@@ -201,7 +204,43 @@ def middle(runs: list[Run]) -> Run:
 
 
 def pages(url: str, options: argparse.Namespace) -> None:
-    """Measure the first and the deepest page, by turns."""
+    """Measure the first and the deepest page of usage records by turns, for one caller, and print a table."""
+    token = token_for(url)
+    print("\n| page of usage records | requests/s | p50 ms | p99 ms | p99 of the first |")
+    print("|---|---|---|---|---|")
+    with served(url) as server:
+        places = {"first": "page=1", "deepest by number": f"page={last_page(server, token)}"}
+        places["deepest by cursor"] = f"cursor={cursor_before_the_end(server, token, places['deepest by number'])}"
+        found: dict[str, list[Run]] = {name: [] for name in places}
+        for _round in range(options.rounds):
+            for name, asked in places.items():
+                script = f'wrk.headers["Authorization"] = "Bearer {token}"'
+                found[name].append(wrk(f"{server}{RECORDS}?size=50&{asked}", script, options.seconds, connections=1))
+        first = middle(found["first"])
+        for name, runs in found.items():
+            run = middle(runs)
+            assert run.failed == 0, runs
+            print(
+                f"| {name} | {run.rate:.0f} | {run.p50:.1f} | {run.p99:.1f} | {run.p99 / first.p99:.2f} |", flush=True
+            )
+
+
+def last_page(server: str, token: str) -> int:
+    """The number of the last page of 50."""
+    total: int = asked(server, token, "size=50&page=1")["total"]
+    return max(1, (total - 1) // 50)
+
+
+def cursor_before_the_end(server: str, token: str, place: str) -> str:
+    """The cursor that leads to the page after a page."""
+    return str(asked(server, token, f"size=50&{place}")["nextCursor"])
+
+
+def asked(server: str, token: str, query: str) -> dict[str, Any]:
+    request = urllib.request.Request(f"{server}{RECORDS}?{query}", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
 
 
 def prepare(url: str) -> str:
@@ -222,7 +261,16 @@ def prepare(url: str) -> str:
         recharge(ledger, "openai", Decimal(9_000_000), reference="bench", key="bench")
         for number in range(500):
             grant_quota(ledger, f"u-{number}", Decimal(1_000_000), reference="bench")
-        return create_token(ledger, "bench", [Scope.METER, Scope.READ])[1]
+    finally:
+        ledger.close()
+    return token_for(url)
+
+
+def token_for(url: str) -> str:
+    """Make a token that may read and meter."""
+    ledger = open_ledger(url)
+    try:
+        return create_token(ledger, f"bench {uuid.uuid4()}", [Scope.METER, Scope.READ], days=1)[1]
     finally:
         ledger.close()
 

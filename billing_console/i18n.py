@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 
 DOMAIN = "billing_console"
@@ -26,18 +27,23 @@ def use_language(lang: str | None) -> str:
     global _active, _active_locale
     chosen = lang or _language_of_locale()
     _active_locale = LANGUAGES[chosen]
-    _active = gettext.translation(DOMAIN, LOCALE_DIR, [_active_locale], fallback=True)
+    _active = _read(_active_locale)
     return chosen
 
 
 @contextmanager
 def speaking(lang: str) -> Iterator[None]:
     """Say everything in `lang` ("en" or "zh") in this block, and in the threads it hands its context to."""
-    token = _here.set(gettext.translation(DOMAIN, LOCALE_DIR, [LANGUAGES[lang]], fallback=True))
+    token = _here.set(_read(LANGUAGES[lang]))
     try:
         yield
     finally:
         _here.reset(token)
+
+
+@cache
+def _read(name: str) -> gettext.NullTranslations:
+    return gettext.translation(DOMAIN, LOCALE_DIR, [name], fallback=True)
 
 
 def _catalogue() -> gettext.NullTranslations:

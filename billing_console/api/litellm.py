@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
 
+from anyio import from_thread
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
@@ -22,9 +23,9 @@ from billing_console.api.metering import MOST_RECORDS, PREFIX
 from billing_console.api.parameters import Parameters
 from billing_console.api.problems import Problem, field_error
 from billing_console.api.reads import json_answer
+from billing_console.api.writer import Writer
 from billing_console.errors import InvalidInput, Refused
 from billing_console.i18n import _
-from billing_console.services.holds import record_and_settle
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult
 from billing_console.services.set_aside import set_aside
@@ -107,7 +108,7 @@ def litellm_usage(
     """
     read = _read(body, asked.chargeBy, dict(_parted(text) for text in asked.rename))
     recorded = duplicates = unpriced = 0
-    for start, done in _record(ledger, read):
+    for start, done in _record(request.app.state.writer, ledger, read):
         recorded += done.recorded
         duplicates += done.duplicates
         unpriced += done.unpriced
@@ -153,7 +154,7 @@ def _read(body: Sequence[Any], charge_by: ChargeBy, renamed: Mapping[str, str]) 
     return read
 
 
-def _record(ledger: Ledger, read: _Read) -> Iterator[tuple[int, RecordResult]]:
+def _record(writer: Writer, ledger: Ledger, read: _Read) -> Iterator[tuple[int, RecordResult]]:
     """Record the calls a thousand a transaction; one that the ledger has no room for is found and set aside."""
     parts = [
         range(start, min(start + MOST_RECORDS, len(read.calls))) for start in range(0, len(read.calls), MOST_RECORDS)
@@ -161,7 +162,7 @@ def _record(ledger: Ledger, read: _Read) -> Iterator[tuple[int, RecordResult]]:
     while parts:
         part = parts.pop(0)
         try:
-            yield part.start, record_and_settle(ledger, read.calls[part.start : part.stop])
+            yield part.start, from_thread.run(writer.record, ledger, read.calls[part.start : part.stop])
         except (InvalidInput, Refused) as refusal:
             if len(part) == 1:
                 read.aside.append((read.positions[part.start], refusal.message))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-
-from anyio.to_thread import run_sync
+from concurrent.futures import ThreadPoolExecutor
 
 from billing_console.errors import Unavailable
 from billing_console.services.holds import HoldView, NewHold
@@ -25,6 +24,8 @@ class Writer:
         """Start with nothing to do."""
         self._waiting: deque[tuple[Request, asyncio.Future[Outcome]]] = deque()
         self._task: asyncio.Task[None] | None = None
+        # A thread of its own: however many others read, metering does not wait for them.
+        self._thread = ThreadPoolExecutor(1, "writer")
 
     async def authorize(self, ledger: Ledger, wanted: NewHold) -> HoldView:
         """Do what `metering_batch.authorize` does, together with other requests."""
@@ -50,10 +51,11 @@ class Writer:
         return outcome
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 batch = self._take()
-                outcomes = await run_sync(meter, [request for request, _future in batch])
+                outcomes = await loop.run_in_executor(self._thread, meter, [request for request, _future in batch])
                 if all(isinstance(outcome, Unavailable) for outcome in outcomes):
                     # Those that came meanwhile have waited for the same database long enough.
                     outcomes += outcomes[:1] * len(self._waiting)

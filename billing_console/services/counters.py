@@ -15,7 +15,7 @@ from sqlmodel import Session
 from billing_console.clock import day_of
 from billing_console.services.ledger import Ledger
 from db.schema import DailyCostStat, ResourcePool, UserQuota
-from db.statements import add_to, table_of
+from db.statements import add_rows, table_of
 from db.values import CallStatus, UsageType
 
 
@@ -88,12 +88,11 @@ def count(session: Session, ledger: Ledger, effects: Iterable[Effect]) -> None:
 
 def _count_users(session: Session, now: datetime, users: dict[str, Decimal]) -> None:
     if users:
-        statement = add_to(session, UserQuota, ["user_id"], ["used_amount"], ("updated_at",))
         rows = [
             {"user_id": user, "used_amount": cost, "created_at": now, "updated_at": now}
             for user, cost in sorted(users.items())
         ]
-        session.execute(statement, rows)
+        add_rows(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"])
 
 
 def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> None:
@@ -101,7 +100,7 @@ def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> Non
         keys = ["stat_date", "provider_id", "model_id", "usage_type"]
         sums = ["total_usage", "total_cost", "call_count", "failed_count"]
         rows = [dict(zip(keys + sums, [*key, *values], strict=True)) for key, values in sorted(days.items())]
-        session.execute(add_to(session, DailyCostStat, keys, sums), rows)
+        add_rows(session, DailyCostStat, rows, keys, sums)
 
 
 def _count_pools(session: Session, pools: dict[str, Decimal]) -> None:

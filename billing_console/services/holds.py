@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import RowMapping, delete, func, select, tuple_
+from sqlalchemy import RowMapping, delete, func, select
 from sqlmodel import Session
 
 from billing_console.errors import Conflict, InvalidInput, Refused
@@ -18,7 +18,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
-from db.statements import insert, is_sqlite, table_of
+from db.statements import insert, inserting, is_sqlite, one_of_pairs, table_of
 from db.values import UsageType
 
 Key = tuple[str, str]
@@ -146,7 +146,8 @@ class Desk:
     def write(self, session: Session) -> None:
         """Keep the new holds."""
         if self._new:
-            session.connection().execute(table_of(Hold).insert(), self._new)
+            statement, parameters = inserting(session, Hold, self._new)
+            session.connection().execute(statement, parameters)
 
     def _require_unknown(self, key: Key) -> None:
         if key in self.recorded:
@@ -204,16 +205,15 @@ def end_holds(session: Session, keys: Sequence[Key]) -> None:
     """End the holds of calls that were recorded; after the counting, which locks the users."""
     table = table_of(Hold)
     for start in range(0, len(keys), 500):
-        chunk = keys[start : start + 500]
-        session.connection().execute(delete(table).where(tuple_(table.c.provider_id, table.c.request_id).in_(chunk)))
+        mine = one_of_pairs(session, table.c.provider_id, table.c.request_id, keys[start : start + 500])
+        session.connection().execute(delete(table).where(mine))
 
 
 def _forget_expired(session: Session, now: datetime, users: list[str], keys: list[Key]) -> None:
-    table, connection = table_of(Hold), session.connection()
-    past = table.c.expires_at <= now
-    connection.execute(delete(table).where(table.c.user_id.in_(users), past))
-    # A request id may have been another user's.
-    connection.execute(delete(table).where(tuple_(table.c.provider_id, table.c.request_id).in_(keys), past))
+    """Delete what these users held, and what these request ids stood for, perhaps for another user."""
+    table = table_of(Hold)
+    mine = table.c.user_id.in_(users) | one_of_pairs(session, table.c.provider_id, table.c.request_id, keys)
+    session.connection().execute(delete(table).where(mine, table.c.expires_at <= now))
 
 
 def _left(session: Session, ledger: Ledger, quotas: Sequence[RowMapping]) -> dict[str, Decimal | None]:
@@ -247,14 +247,14 @@ def _left(session: Session, ledger: Ledger, quotas: Sequence[RowMapping]) -> dic
 
 def _held(session: Session, keys: list[Key]) -> dict[Key, dict[str, Any]]:
     table = table_of(Hold)
-    query = select(table).where(tuple_(table.c.provider_id, table.c.request_id).in_(keys))
+    query = select(table).where(one_of_pairs(session, table.c.provider_id, table.c.request_id, keys))
     return {(row.provider_id, row.request_id): dict(row._mapping) for row in session.connection().execute(query)}
 
 
 def _recorded(session: Session, keys: list[Key]) -> set[Key]:
     columns = table_of(UsageRecord).c
     query = select(columns.provider_id, columns.request_id).where(
-        tuple_(columns.provider_id, columns.request_id).in_(keys)
+        one_of_pairs(session, columns.provider_id, columns.request_id, keys)
     )
     return {(provider, request) for provider, request in session.connection().execute(query)}
 
@@ -262,7 +262,7 @@ def _recorded(session: Session, keys: list[Key]) -> set[Key]:
 def _disabled(session: Session, pairs: list[Key]) -> set[Key]:
     columns = table_of(Model).c
     query = select(columns.provider_id, columns.model_id).where(
-        tuple_(columns.provider_id, columns.model_id).in_(pairs), columns.disabled_at.is_not(None)
+        one_of_pairs(session, columns.provider_id, columns.model_id, pairs), columns.disabled_at.is_not(None)
     )
     return {(provider, model) for provider, model in session.connection().execute(query)}
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlmodel import Session
 
 from billing_console.errors import InvalidInput
@@ -25,7 +25,7 @@ from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.text import storable, storable_message
 from db.schema import UsageRecord
-from db.statements import insert, table_of
+from db.statements import inserting, one_of_pairs, table_of
 from db.values import CallStatus, UsageType
 
 MOST_TOKENS = 10**12
@@ -236,9 +236,11 @@ def vouch(trail: Trail, rows: Iterable[Mapping[str, Any]]) -> None:
 def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
     """Insert the rows whose request is new, and return their ids by key; the database decides, so no race can."""
     table = table_of(UsageRecord)
-    statement = insert(session, UsageRecord).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
+    statement, parameters = inserting(session, UsageRecord, rows)
+    statement = statement.on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
     asked = statement.returning(table.c.provider_id, table.c.request_id, table.c.id)
-    return {(provider, request): row_id for provider, request, row_id in session.connection().execute(asked, rows)}
+    written = session.connection().execute(asked, parameters)
+    return {(provider, request): row_id for provider, request, row_id in written}
 
 
 _SAME = ("user_id", "model_id", "usage_type", "input_tokens", "output_tokens", "quantity", "status", "created_at")
@@ -273,6 +275,6 @@ def _conflict_reason(request_id: str, differing: list[str]) -> str:
 def _stored(session: Session, keys: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
     columns = table_of(UsageRecord).c
     query = select(columns.provider_id, columns.request_id, *(columns[name] for name in _SAME)).where(
-        tuple_(columns.provider_id, columns.request_id).in_(keys)
+        one_of_pairs(session, columns.provider_id, columns.request_id, keys)
     )
     return {(row.provider_id, row.request_id): dict(row._mapping) for row in session.connection().execute(query)}

@@ -34,7 +34,7 @@ from db.schema import (
     UsageRecord,
     UserQuota,
 )
-from db.statements import add_to, table_of
+from db.statements import add_rows, table_of
 from db.values import AlertType, CallStatus, UsageType
 
 
@@ -321,7 +321,7 @@ def _put(model: Any, key: dict[str, Any], values: dict[str, Any], if_new: dict[s
     """Set values in a row, which is made, with those `if_new`, where it is missing."""
 
     def mend(session: Session) -> None:
-        session.execute(add_to(session, model, list(key), (), list(values)), key | values | (if_new or {}))
+        add_rows(session, model, [key | values | (if_new or {})], list(key), (), list(values))
 
     return mend
 
