@@ -77,4 +77,5 @@ def _with(scope: Scope) -> Callable[..., Ledger]:
 Reader = Annotated[Ledger, Depends(_with(Scope.READ))]
 Meter = Annotated[Ledger, Depends(_with(Scope.METER))]
 Operator = Annotated[Ledger, Depends(_with(Scope.OPERATE))]
+Administrator = Annotated[Ledger, Depends(_with(Scope.ADMINISTER))]
 """The ledger as a caller with that scope may use it."""

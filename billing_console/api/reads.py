@@ -46,6 +46,7 @@ def page_answer(fields: wire.Fields[Any], found: Part[Any], asked: Paged) -> Res
 
 
 def records(fields: wire.Fields[Any], rows: Iterable[Any]) -> list[dict[str, object]]:
+    """Return rows as records."""
     return [wire.record(fields, row) for row in rows]
 
 

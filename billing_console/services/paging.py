@@ -20,7 +20,7 @@ class Part(Generic[Row]):
 
 
 def part_of(session: Session, query: Any, limit: int, offset: int) -> tuple[list[Any], int]:
-    """Return up to `limit` rows of a query that groups nothing, after the first `offset`, and how many it has in all."""
+    """Return up to `limit` rows of a query without groups after the first `offset`, and how many it has in all."""
     counting = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
     total = int(session.connection().execute(counting).scalar_one())
     return list(session.exec(query.limit(limit).offset(offset))) if offset < total else [], total
