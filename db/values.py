@@ -111,8 +111,9 @@ class Threshold(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a token of the HTTP API may do: look; authorize and record calls; recharge, grant and check."""
+    """What a token of the HTTP API may do: look; authorize and record calls; what operators do; what admins decide."""
 
     READ = "read"
     METER = "meter"
     OPERATE = "operate"
+    ADMINISTER = "administer"

@@ -26,7 +26,7 @@ class Api:
 
     def serve(self, ledger: Ledger, **options: Any) -> None:
         """Go on with the app on this ledger."""
-        self._app = create_app(ledger, **options)
+        self.app = create_app(ledger, **options)
 
     def __call__(self, method: str, path: str, *, token: str | None = "", **options: Any) -> httpx.Response:
         """One request; `token` None sends none."""
@@ -40,7 +40,7 @@ class Api:
         """Many requests at the same time."""
 
         async def run() -> list[httpx.Response]:
-            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as client:
                 return await asyncio.gather(*(self._send(client, *request) for request in requests))
 

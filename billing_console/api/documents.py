@@ -66,37 +66,6 @@ class UsagePage(Page[UsageRecord]):
     """Usage records, newest first; `nextCursor` leads to the page after this one."""
 
     nextCursor: str | None
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "items": [
-                    {
-                        "id": 42,
-                        "requestId": "req-8f1e",
-                        "userId": "alice",
-                        "providerId": "openai",
-                        "modelId": "gpt-4o",
-                        "usageType": "text_generation",
-                        "inputTokens": 1234,
-                        "cachedInputTokens": 0,
-                        "outputTokens": 56,
-                        "totalTokens": 1290,
-                        "quantity": 0,
-                        "costAmount": "0.01402",
-                        "unpriced": False,
-                        "status": "success",
-                        "errorMessage": None,
-                        "createdAt": "2026-03-10T04:00:00Z",
-                        "cursor": "MjAyNi0wMy0xMFQwNDowMDowMCswMDowMHw0Mg",
-                    }
-                ],
-                "page": 1,
-                "size": 50,
-                "total": 1,
-                "nextCursor": None,
-            }
-        }
-    )
 
 
 class DailyCost(Document):
@@ -257,6 +226,7 @@ class GivenGrant(Document):
 
     amount: GivenMoney
     reference: str = Field(examples=["order 1207"])
+    expiresAt: str | None = Field(None, description="A day, included, or an instant.", examples=["2026-04-30"])
 
 
 class Problem(Document):
@@ -264,7 +234,7 @@ class Problem(Document):
 
     type: str
     title: str
-    status: int
+    status: int = Field(examples=[422])
     detail: str
     code: str = Field(examples=["invalid"])
     requestId: str

@@ -136,4 +136,5 @@ Reader = Annotated[Ledger, Depends(_with(Scope.READ))]
 Meter = Annotated[Ledger, Depends(_with(Scope.METER))]
 Operator = Annotated[Ledger, Depends(_with(Scope.OPERATE))]
 Metering = Annotated[Ledger, Depends(metering)]
+Administrator = Annotated[Ledger, Depends(_with(Scope.ADMINISTER))]
 """The ledger as a caller with that scope may use it."""

@@ -18,8 +18,9 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from billing_console import __version__
-from billing_console.api import changes, health, litellm, metering, problems, reads
+from billing_console.api import changes, decisions, health, lists, litellm, metering, problems, reads, shapes
 from billing_console.api.documents import GivenAuthorization, GivenGrant, GivenRecharge, GivenUsage, Problem
+from billing_console.api.examples import add_examples
 from billing_console.api.frame import Frame
 from billing_console.api.holders import Failures, Known
 from billing_console.api.log_lines import LogLines
@@ -66,7 +67,15 @@ def create_app(ledger: Ledger, *, most_at_once: int = MOST_AT_ONCE) -> Frame:
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for router in (reads.router, changes.router, metering.router, litellm.router, health.router):
+    for router in (
+        lists.router,
+        reads.router,
+        changes.router,
+        decisions.router,
+        metering.router,
+        litellm.router,
+        health.router,
+    ):
         app.include_router(router)
     problems.install(app)
     _complete_document(app)
@@ -83,10 +92,11 @@ def _complete_document(app: FastAPI) -> None:
     def whole() -> dict[str, object]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for shape in (GivenAuthorization, GivenUsage, GivenRecharge, GivenGrant, Problem):
+        for shape in (GivenAuthorization, GivenUsage, GivenRecharge, GivenGrant, Problem, *shapes.GIVEN):
             schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[shape.__name__] = schema
+        add_examples(schemas)
         return document
 
     app.openapi = whole  # type: ignore[method-assign]

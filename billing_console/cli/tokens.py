@@ -45,7 +45,10 @@ def create(
     scopes: Annotated[
         list[Scope],
         typer.Option(
-            "--scope", help=N_("read looks; meter authorizes and records calls; operate recharges, grants and checks.")
+            "--scope",
+            help=N_(
+                "read looks; meter authorizes and records calls; operate does what operators do; administer, admins."
+            ),
         ),
     ],
     days: Annotated[

@@ -77,9 +77,24 @@ SYSTEM_MAY = {
 TOKENS_MAY = {
     Scope.READ: frozenset[Action](),
     Scope.METER: frozenset({Action.METER, Action.SET_ASIDE}),
-    Scope.OPERATE: frozenset({Action.POOL_CHECK, Action.RECHARGE, Action.GRANT}),
+    Scope.OPERATE: frozenset(
+        {
+            Action.POOL_OPEN,
+            Action.POOL_CHECK,
+            Action.ALERT_ACKNOWLEDGE,
+            Action.RECHARGE,
+            Action.GRANT,
+            Action.REVOKE,
+            Action.MODEL_ENABLE,
+            Action.MODEL_DISABLE,
+        }
+    ),
+    Scope.ADMINISTER: frozenset({Action.REVERSE, Action.POOL_THRESHOLD, Action.PERIOD, Action.PRICE, Action.BUDGET}),
 }
-"""What a token of the HTTP API may change, by its scopes."""
+"""What a token of the HTTP API may change, by its scopes: what needs an admin of people needs a scope of its own.
+
+Who may work with the ledger, its limits and what needs approval stay with people.
+"""
 
 
 def allowed(actor: Actor, role: Role | None, action: Action) -> bool:

@@ -109,7 +109,7 @@ class PriceBook:
 
 
 def set_price(ledger: Ledger, new: NewPrice) -> PriceView:
-    """Add one price; the same again changes nothing.
+    """Add one price; the same again changes nothing, nor does the one that holds now where no instant is given.
 
     Raises InvalidInput for a price that is not one, Conflict if another price holds from the same instant.
     """
@@ -154,14 +154,17 @@ def _shown(price: Price) -> dict[str, object]:
 def _add(session: Session, ledger: Ledger, new: NewPrice) -> tuple[Price, bool]:
     price = _checked(ledger, new)
     register(session, ledger, [(price.provider_id, price.model_id)])
-    existing = session.exec(
-        select(Price).where(
-            Price.provider_id == price.provider_id,
-            Price.model_id == price.model_id,
-            Price.usage_type == price.usage_type,
-            Price.effective_from == price.effective_from,
-        )
-    ).first()
+    of_same = select(Price).where(
+        Price.provider_id == price.provider_id,
+        Price.model_id == price.model_id,
+        Price.usage_type == price.usage_type,
+    )
+    existing = session.exec(of_same.where(Price.effective_from == price.effective_from)).first()
+    if existing is None and new.effective_from is None:
+        # “From now on” said again is no news: whoever was not sure of the answer may ask a second time.
+        newest = of_same.where(Price.effective_from <= price.effective_from).order_by(col(Price.effective_from).desc())
+        existing = session.exec(newest).first()
+        existing = existing if existing is not None and _content(existing) == _content(price) else None
     if existing is None:
         session.add(price)
         session.flush()

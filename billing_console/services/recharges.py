@@ -316,6 +316,14 @@ def recharge_page(ledger: Ledger, provider_id: str | None = None, *, limit: int,
         return Part(tuple(_view(*row, replayed=False) for row in rows), total)
 
 
+def reversal_of(ledger: Ledger, recharge_id: int) -> RechargeView | None:
+    """Return the entry that took a recharge back, None where there is none."""
+    query = _with_others().where(col(Recharge.reverses_id) == recharge_id)
+    with reading(ledger.database) as session:
+        row = session.exec(query).first()
+        return None if row is None else _view(*row, replayed=True)
+
+
 def _view(entry: Recharge, reversed_by_id: int | None, approved_by: str | None, *, replayed: bool) -> RechargeView:
     if entry.id is None:
         raise ValueError("a recharge has an id once it is stored")

@@ -37,7 +37,7 @@ def _require_in_force(session: Session, actor: Actor, lock: bool) -> None:
     Limits count what an operator has done, so what is subject to them is done one after the other.
     """
     query = select(ApiToken.revoked_at).where(ApiToken.name == actor.name.removeprefix(TOKEN))
-    shared = Scope.OPERATE not in actor.scopes
+    shared = not actor.scopes & {Scope.OPERATE, Scope.ADMINISTER}
     found = session.exec(query.with_for_update(read=shared) if lock else query).all()
     if found != [None]:
         raise NotPermitted(_("The token was revoked."), whom_to_ask(session))
