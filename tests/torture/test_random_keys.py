@@ -101,7 +101,7 @@ async def tour_at_random(url: str, size: tuple[int, int], seed: str, most: int) 
                 most -= await press_at_random(keys, choose, way, min(most, TOUR), seen)
                 assert keys.app._exception is None
         except BaseException:
-            print(f"{seed=} {size=}: crashed on the way from {way}, with {most} keys left")
+            print(f"{seed=} {size=}: ended on the tour from {way}, with {most} keys left")
             raise
     return seen
 
