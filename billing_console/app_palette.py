@@ -7,9 +7,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from textual import on
 from textual.app import SystemCommand
 from textual.binding import Binding
 from textual.command import CommandPalette
+from textual.widgets import Input
+from textual.worker import WorkerError
 
 from billing_console.app_looks import THEMES
 from billing_console.app_tabs import TABS, TabSpec
@@ -27,7 +30,20 @@ MOVES = ("cursor_", "scroll_", "page_", "column_", "command_palette", "clear_fil
 
 
 class Palette(CommandPalette):
-    """Textual's palette, which crashes on a page key while it has found nothing, or has not drawn what it found."""
+    """Textual's palette, without two faults of it.
+
+    It crashes on a page key while it has found nothing, or has not drawn what it found; and Enter right after a name
+    runs what it had found before, or nothing.
+    """
+
+    @on(Input.Submitted)
+    async def _take_when_found(self, event: Input.Submitted) -> None:
+        """Wait until the search for what was typed is over, then take its first hit."""
+        event.prevent_default()
+        for worker in [worker for worker in self.workers if worker.group == self._GATHER_COMMANDS_GROUP]:
+            with suppress(WorkerError):
+                await worker.wait()
+        self._select_or_command(event)
 
     def _action_command_list(self, action: str) -> None:
         with suppress(KeyError):

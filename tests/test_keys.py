@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList
 
 from billing_console.app import BillingConsoleApp
 from billing_console.app_keys import keymap
@@ -48,6 +49,23 @@ async def test_page_keys_in_a_palette_that_found_nothing_do_nothing(sqlite_url: 
         await keys.type("zzzzqqqq")
         await keys.press("pagedown", "pageup", "home", "end", "down", "up", "enter")
         assert keys.app.is_running
+
+
+async def test_the_palette_tells_without_colour_which_command_is_chosen(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with console(sqlite_url) as keys:
+
+        def look() -> list[tuple[str, bool | None, bool | None]]:
+            line = keys.app.screen.query_one(CommandList).render_line(0)
+            return [(part.text, part.style.bold, part.style.underline) for part in line if part.style is not None]
+
+        await keys.press("colon")
+        await keys.until(lambda: "Key: " in keys.screen)
+        chosen = look()
+        await keys.press("down")
+        assert look() != chosen
 
 
 async def test_the_palette_offers_a_viewer_nothing_that_writes(sqlite_ledger: Ledger, sqlite_url: str) -> None:

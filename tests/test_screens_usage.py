@@ -171,12 +171,12 @@ async def test_the_names_known_are_shown_while_one_is_typed(busy: Ledger, sqlite
     async with console(sqlite_url) as keys:
         await keys.press("slash")
         await keys.type("!al")
-        await keys.until(lambda: "alice · alina" in keys.screen)
+        await keys.until(lambda: "→ takes alice; others: alina" in keys.screen)
         await keys.press("right")
         assert keys.app.screen.query_one("#user_id", Input).value == "!alice"
         await keys.press("down")
         await keys.type("OPEN")
-        await keys.until(lambda: "openai · openrouter" in keys.screen)
+        await keys.until(lambda: "→ takes openai; others: openrouter" in keys.screen)
         await keys.type("sesame")
         await keys.until(lambda: "none is known by that name" in keys.screen)
 

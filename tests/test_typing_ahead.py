@@ -49,6 +49,14 @@ async def test_a_burst_over_two_tabs_reaches_each_in_turn(sqlite_url: str, sqlit
     assert [one.available_balance for one in list_pools(sqlite_ledger)] == [Decimal(94)]
 
 
+async def test_a_command_typed_in_one_burst_is_the_one_that_runs(sqlite_url: str, sqlite_ledger: Ledger) -> None:
+    async with console(sqlite_url) as keys:
+        for name, dialog in (("audit", "AuditDialog"), ("approvals", "ApprovalsDialog"), ("alerts", "AlertsDialog")):
+            await keys.burst("colon", *name, "enter")
+            await keys.until(lambda dialog=dialog: type(keys.app.screen).__name__ == dialog)  # type: ignore[misc]
+            await keys.press("escape")
+
+
 async def test_details_and_the_layer_below_get_their_own_keys(sqlite_url: str, sqlite_ledger: Ledger) -> None:
     for name in ("anthropic", "openai"):
         pool(sqlite_ledger, name, "100")

@@ -10,20 +10,20 @@ from textual.suggester import Suggester
 
 from billing_console import negation
 from billing_console.errors import BillingError
-from billing_console.i18n import _
+from billing_console.i18n import _, ngettext
 from billing_console.text import one_line
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
 
-MOST = 6
-"""Names shown at a time; of users there may be millions."""
+SHOWN, MOST = 6, 100
+"""Names shown at a time, and looked up; of users there may be millions."""
 
 Lookup = Callable[["Ledger", str], Sequence[str]]
 
 
 class KnownSuggester(Suggester):
-    """Completes to the first name that begins with what was typed, after a `!` too, and says which others there are."""
+    """Offers the first name that begins with what was typed, after a `!` too, and says which others there are."""
 
     def __init__(self, ledger: Ledger, known: Lookup, say: Callable[[str], None]) -> None:
         """Keep what to ask, and where to show the names."""
@@ -37,11 +37,8 @@ class KnownSuggester(Suggester):
             self._say("")
             return None
         found = await asyncio.to_thread(self._found, typed)
-        shown = [one_line(name, 24) for name in found[:MOST]] + ["…"] * (len(found) > MOST)
-        self._say(
-            _("→ completes: %(names)s") % {"names": " · ".join(shown)} if found else _("none is known by that name")
-        )
         first = next((name for name in found if name.casefold().startswith(typed.casefold())), None)
+        self._say(_words(found, first))
         return first and negation.spell(first, negated)
 
     def _found(self, typed: str) -> Sequence[str]:
@@ -51,10 +48,26 @@ class KnownSuggester(Suggester):
             return ()
 
 
+def _words(found: Sequence[str], first: str | None) -> str:
+    """Say which name → takes, and which others it does not."""
+    if not found:
+        return _("none is known by that name")
+    others = [one_line(name, 24) for name in found[:SHOWN] if name != first]
+    more = len(found) - SHOWN
+    if len(found) >= MOST:
+        others.append(_("more than %(count)d more") % {"count": more - 1})
+    elif more > 0:
+        others.append(ngettext("%(count)d more", "%(count)d more", more) % {"count": more})
+    names = {"name": one_line(first or "", 24), "names": " · ".join(others)}
+    if first is None:
+        return _("none begins so; known are %(names)s") % names
+    return (_("→ takes %(name)s; others: %(names)s") if others else _("→ takes %(name)s")) % names
+
+
 def _users(ledger: Ledger, typed: str) -> Sequence[str]:
     from billing_console.services.catalogue import user_ids
 
-    return user_ids(ledger, typed, MOST + 1)
+    return user_ids(ledger, typed, MOST)
 
 
 def _providers(ledger: Ledger, typed: str) -> Sequence[str]:
