@@ -70,9 +70,9 @@ def any_key(choose: random.Random) -> events.Key:
 
 async def press_at_random(keys: Keyboard, choose: random.Random, most: int, seen: Counter[str]) -> int:
     """Press up to so many keys, in bursts, from a screen chosen at random; return how many, fewer if they left."""
-    way = choose.choice(list(WAYS))
-    await keys.press(*WAYS[way])
-    pressed = len(WAYS[way])
+    way = WAYS[choose.choice(list(WAYS))].keys
+    await keys.press(*way)
+    pressed = len(way)
     while pressed < most and keys.app.is_running:
         for _number in range(choose.randint(1, BURST)):
             keys.app.post_message(any_key(choose))
