@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from screens.widgets.keybar import KeyBar
 from tests.tour import WAYS, every_screen, set_up_tour, touring
 
 TINY, USUAL, LARGE = (40, 10), (80, 24), (200, 60)
@@ -24,6 +25,8 @@ async def test_a_screen_survives_every_size_and_looks_as_before_afterwards(toure
         await keys.press(*WAYS[way].keys)
         assert type(keys.app.screen).__name__ == WAYS[way].top
         before = keys.lines
+        for frame in keys.app.screen.query(".dialog"):
+            assert frame.query_one(KeyBar).region.bottom == frame.content_region.bottom
         for width, height in (TINY, LARGE, (1, 1), USUAL):
             await keys.pilot.resize_terminal(width, height)
             await keys.settled()
