@@ -64,8 +64,8 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
 
     def _columns(self) -> Sequence[Column[ModelView]]:
         return (
-            Column("providerId", N_("Provider"), _provider, lambda m: m.provider_id, 0, 9, 20, once=True),
-            Column("modelId", N_("Model"), lambda m: words.cell(m.model_id), lambda m: m.model_id, 0, 20, 48),
+            Column("providerId", N_("Provider"), _provider, lambda m: m.provider_id, 0, 8, 20, once=True),
+            Column("modelId", N_("Model"), lambda m: words.cell(m.model_id), lambda m: m.model_id, 0, 16, 48),
             Column("status", N_("Status"), lambda m: words.state(m.status), lambda m: m.status.value, min_width=20),
             Column("since", N_("Since"), self._since, lambda m: iso(m.unavailable_since), 3, 11),
             Column(
