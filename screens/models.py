@@ -139,12 +139,16 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
         counts = Counter(model.status for model in data)
         parts = [
             ngettext("%(count)d model", "%(count)d models", len(data)) % {"count": len(data)},
-            *(f"{counts[status]} {_(word)}" for status, word in words.MODEL_STATUSES.items() if counts[status]),
+            *words.counted(counts, words.MODEL_STATUSES),
         ]
         if self.use is not None:
             used = [self.use.of(model.provider_id, model.model_id) for model in data]
             parts.append(
-                _("24 h: %(calls)s calls, %(failed)s failed, %(cost)s")
+                ngettext(
+                    "24 h: %(calls)s call, %(failed)s failed, %(cost)s",
+                    "24 h: %(calls)s calls, %(failed)s failed, %(cost)s",
+                    sum(each.calls for each in used),
+                )
                 % {
                     "calls": self._at_least(sum(each.calls for each in used)),
                     "failed": self._at_least(sum(each.failures for each in used)),

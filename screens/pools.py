@@ -119,7 +119,7 @@ class ResourcePoolManagement(DataPane["tuple[PoolOutlook, ...]"]):
         counts = Counter(pool.status for pool in pools)
         parts = [
             ngettext("%(count)d pool", "%(count)d pools", len(pools)) % {"count": len(pools)},
-            *(f"{counts[status]} {_(word)}" for status, word in words.BALANCE_STATUSES.items() if counts[status]),
+            *words.counted(counts, words.BALANCE_STATUSES),
             _("available %(amount)s")
             % {"amount": self._shown(money.exact_sum([pool.available_balance for pool in pools]))},
         ]

@@ -257,7 +257,7 @@ class UsageRecordsView(DataPane[Window]):
             return bool(self.filter_text())
         if action == "count":
             return self.summary.can_count
-        if action in ("filter", "turn_round", "failures", "follow"):
+        if action in ("filter", "turn_round", "failures", "follow", "columns"):
             return self.console.ledger is not None
         return super().check_action(action, parameters)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from rich.text import Text
 
@@ -80,6 +83,13 @@ STATES = {
     AlertLevel.WARNING: (WARN, ALERT_LEVELS[AlertLevel.WARNING]),
     AlertLevel.CRITICAL: (BAD, ALERT_LEVELS[AlertLevel.CRITICAL]),
 }
+
+
+def counted(counts: Counter[Any], statuses: Mapping[Any, str]) -> list[str]:
+    """Say how many are in each status; the first one, in which nothing is amiss, only where there is no other."""
+    present = [status for status in statuses if counts[status]]
+    usual = next(iter(statuses))
+    return [f"{counts[status]} {_(statuses[status])}" for status in present if status is not usual or len(present) == 1]
 
 
 def cell(value: str, style: str = "") -> Text:

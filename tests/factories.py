@@ -50,7 +50,7 @@ def set_up(url: str, **options: Any) -> None:
 def acting(ledger: Ledger, name: str, role: Role = Role.ADMIN) -> Ledger:
     """The same ledger, in the hands of somebody else, who is made known with this role."""
     add_operator(ledger, name, role)
-    return replace(ledger, actor=replace(TESTER, name=name), role=role)
+    return replace(ledger, actor=replace(ledger.actor, name=name), role=role)
 
 
 def usage(**changes: Any) -> NewUsage:

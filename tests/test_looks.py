@@ -53,7 +53,7 @@ async def test_a_theme_of_the_palette_says_how_it_is_kept(sqlite_url: str) -> No
 async def test_plain_ascii_draws_every_screen_without_lines_blocks_and_arrows(toured_url: str) -> None:
     async with console(toured_url, ascii=True, opening=lambda: open_stocked(toured_url)) as keys:
         for way in WAYS.values():
-            await keys.press(*way)
+            await keys.press(*way.keys)
             drawn = {
                 character
                 for line in keys.lines

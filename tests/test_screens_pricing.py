@@ -270,3 +270,4 @@ async def test_a_what_if_says_what_it_lacks(sqlite_ledger: Ledger, sqlite_url: s
         await keys.type("openai/gpt4o")
         await keys.press("enter")
         assert "Did you mean “gpt-4o”" in keys.screen
+        assert "Adding up" not in keys.screen

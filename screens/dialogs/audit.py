@@ -90,7 +90,7 @@ class AuditDialog(Dialog[None]):
             Column("action", N_("Action"), lambda e: words.cell(e.action), lambda e: e.action, 0, 16, 20),
             Column("target", N_("Target"), lambda e: words.cell(e.target), lambda e: e.target, 0, 8, 24),
             Column("outcome", N_("Outcome"), lambda e: words.state(e.outcome), lambda e: e.outcome.value, min_width=9),
-            Column("change", N_("What changed"), lambda e: words.cell(in_short(e)), in_short, 1, 10, 120),
+            Column("change", N_("What changed"), lambda e: words.cell(in_short(e)), in_short, 1, 16, 120),
         )
 
     def _when(self, entry: AuditView) -> Text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Generic, TypeVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -16,6 +17,9 @@ from screens.widgets.keybar import KeyBar
 from screens.widgets.line import Line
 
 Result = TypeVar("Result")
+
+AROUND = 6
+"""Lines of a dialog that are not its body: frame, title, message, and the keys under a blank line."""
 
 
 class Body(VerticalScroll):
@@ -71,10 +75,16 @@ class Dialog(ModalScreen[Result], Generic[Result]):
         """The running console."""
         return console_of(self)
 
+    def on_resize(self, event: events.Resize) -> None:
+        """Let the body take what the rest leaves, in lines: a share of the screen would leave some blank below."""
+        if not self.query(".dialog.-full"):
+            self.query_one(Body).styles.max_height = max(1, event.size.height - AROUND)
+
     def say(self, text: str) -> None:
         """Show a sentence above the keys: an error, or what is going on; empty takes it away."""
         line = self.query_one(".dialog-message", Line)
         line.say(text)
+        line.set_class(text.startswith("✖"), "-error")
         line.display = bool(text)
 
     def action_close(self) -> None:

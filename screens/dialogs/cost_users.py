@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.worker import get_current_worker
 
 from billing_console import clock, money
@@ -54,7 +55,7 @@ class TopUsersDialog(Dialog["UsageWish | None"]):
     def compose_content(self) -> ComposeResult:
         """Yield the filter, the table, and what it was made from."""
         yield Line(_("Filter: %(filter)s") % {"filter": self.wish.text()}, classes="dialog-filter")
-        yield RecordTable(self._columns(), key=lambda user: f"{user.user_id}|{user.user_id is None}", id="users-table")
+        yield UsersTable(self._columns(), key=lambda user: f"{user.user_id}|{user.user_id is None}", id="users-table")
 
     def _columns(self) -> Sequence[Column[UserCost]]:
         return (
@@ -154,6 +155,12 @@ class TopUsersDialog(Dialog["UsageWish | None"]):
                 end=clock.start_of(chosen.end + timedelta(days=1), ledger.timezone),
             )
         )
+
+
+class UsersTable(RecordTable["UserCost"]):
+    """The table of users; Enter goes to the calls of one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", N_("Their calls"))]
 
 
 def _name(user: UserCost) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from billing_console import money
-from billing_console.i18n import _
+from billing_console.i18n import _, ngettext
 from billing_console.text import one_line
 from db.values import ModelStatus
 from screens import words
@@ -102,7 +102,9 @@ class ModelDetailsDialog(DetailsDialog[ModelDetails]):
         use = answer.use.of(model.provider_id, model.model_id)
         yield (
             _("Last 24 h"),
-            _("%(calls)s calls, %(failed)s failed, %(cost)s")
+            ngettext(
+                "%(calls)s call, %(failed)s failed, %(cost)s", "%(calls)s calls, %(failed)s failed, %(cost)s", use.calls
+            )
             % {
                 "calls": f"{use.calls:,}" + ("+" if answer.use.capped else ""),
                 "failed": f"{use.failures:,}",

@@ -152,7 +152,7 @@ class PoolDetailsDialog(DetailsDialog[PoolDetails]):
             yield _("For %(days)d days") % {"days": wanted.days}, needed(wanted, self.console.symbol)
         levels = [level for _day, level in outlook.levels]
         yield (
-            _("Level, %(days)d days") % {"days": len(levels)},
+            ngettext("Level, %(days)d day", "Level, %(days)d days", len(levels)) % {"days": len(levels)},
             _("%(levels)s  %(least)s to %(most)s")
             % {
                 "levels": sparkline(levels, MONTH),

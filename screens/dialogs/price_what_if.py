@@ -134,6 +134,7 @@ class PriceWhatIfDialog(FormDialog[None]):
 
     def _failed(self, error: BillingError) -> None:
         self._counting = False
+        self.say("")
         self.refused(error)
 
     def _answer(self, found: WhatIf) -> Content:

@@ -175,7 +175,11 @@ class ReversalDialog(ConfirmedForm["RechargeView | ApprovalView"]):
 
     def heading(self) -> str:
         """Return the title line."""
-        return _("Reverse recharge %(id)d") % {"id": self.entry.id}
+        return _("Reverse recharge %(id)d of %(provider)s: %(amount)s") % {
+            "id": self.entry.id,
+            "provider": one_line(self.entry.provider_id, 40),
+            "amount": money.shown_exact(self.entry.amount, symbol=self.console.symbol),
+        }
 
     def fields(self) -> Sequence[Field]:
         """Declare the reason."""

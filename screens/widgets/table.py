@@ -127,7 +127,10 @@ class RecordTable(LineTable, Generic[Item], inherit_bindings=False):
     def show(self, items: Iterable[Item]) -> None:
         """Show these items; the cursor stays on the same item while it is still there."""
         self._given = tuple(items)
+        was_empty = not self.items
         self._redraw()
+        if was_empty is bool(self.items):
+            self.refresh_bindings()
         awaited, self._awaited = self._awaited, None
         if awaited is not None and awaited in self._drawn:
             self.select(awaited)
@@ -346,7 +349,7 @@ class RecordTable(LineTable, Generic[Item], inherit_bindings=False):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer keys only where they do something."""
-        return self.offered.get(action, True)
+        return action not in self.offered or (self.offered[action] and bool(self.items))
 
     def action_copy_cell(self) -> None:
         """Send the cell in the marked column to the terminal's clipboard."""

@@ -74,8 +74,9 @@ def any_key(choose: random.Random) -> events.Key:
 
 async def press_at_random(keys: Keyboard, choose: random.Random, way: str, most: int, seen: Counter[str]) -> int:
     """Press up to so many keys, in bursts, from where a way leads; return how many, fewer if they left."""
-    await keys.press(*WAYS[way])
-    pressed = len(WAYS[way])
+    keys_there = WAYS[way].keys
+    await keys.press(*keys_there)
+    pressed = len(keys_there)
     seen[type(keys.app.screen).__name__] += 1
     while pressed < most and keys.app.is_running:
         for _number in range(choose.randint(1, BURST)):
