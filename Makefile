@@ -7,7 +7,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes 
 CATALOGUE := billing_console/locale
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check torture lock locale pictures clean
+.PHONY: help demo test check torture bench lock locale pictures clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ check: .venv/dev.stamp ## lint, format, types and import directions
 
 torture: .venv/dev.stamp ## the long form of the crash and concurrency tests
 	TORTURE=long $(BIN)/pytest tests/torture -s
+
+SIZES ?= 100000,1000000
+bench: .venv/dev.stamp ## measure at SIZES=100000,1000000 calls, or 10000000, and write the tables of docs/performance.md
+	$(BIN)/python -m bench --sizes $(SIZES) $(BENCH_ARGS)
 
 lock: .venv/dev.stamp ## choose the newest allowed versions and write the lock files
 	$(COMPILE) --extra build -o requirements.lock

@@ -103,32 +103,32 @@ def _calls(connection: Connection, engine: str, rows: int) -> None:
     if engine == "sqlite":
         numbers = f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {rows})"
         instant, names = (
-            f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {second}, 'unixepoch') || '.000000'",
-            "printf('r%%012d', n)",
+            f"strftime('%Y-%m-%d %H:%M:%S', {second}, 'unixepoch') || '.000000'",
+            "printf('r%012d', n)",
         )
-        user = "printf('u-%%05d', (h / 7919 %% 71) * (h / 104729 %% 71))"
+        user = "printf('u-%05d', (h / 7919 % 71) * (h / 104729 % 71))"
     else:
         numbers = f"WITH s AS (SELECT n FROM generate_series(1, {rows}::bigint) AS n)"
         instant, names = f"to_timestamp({second})", "'r' || lpad(n::text, 12, '0')"
-        user = "'u-' || lpad(((h / 7919 %% 71) * (h / 104729 %% 71))::text, 5, '0')"
+        user = "'u-' || lpad(((h / 7919 % 71) * (h / 104729 % 71))::text, 5, '0')"
     text_only = f"usage_type = '{UsageType.TEXT_GENERATION}'"
-    failed = "(h %% 50 = 0)"
-    connection.exec_driver_sql(
-        (
-            f"{numbers}, t AS (SELECT n, {HASH} AS h FROM s), c AS (SELECT t.n, t.h, mix.*,"
-            f" CASE WHEN {failed} THEN 0 WHEN input_price + output_price > 0 THEN 200 + h %% 3000 ELSE 0 END AS i,"
-            f" CASE WHEN {failed} THEN 0 WHEN input_price + output_price > 0 THEN 20 + h / 31 %% 400 ELSE 0 END AS o,"
-            f" CASE WHEN {failed} THEN 0 WHEN {text_only} THEN 0 ELSE 1 + h / 17 %% 9 END AS q"
-            f" FROM t JOIN mix ON mix.slot = (t.h / 97) %% {SLOTS})"
-            " INSERT INTO usage_records (request_id, user_id, provider_id, model_id, usage_type, input_tokens,"
-            " output_tokens, total_tokens, quantity, cost_amount, price_id, status, error_message, created_at,"
-            f" counted_by_settler) SELECT {names}, {user}, provider_id, model_id, usage_type, i, o, i + o, q * 1000000,"
-            " (i * input_price + o * output_price) / 1000000 + q * unit_price, price_id,"
-            f" CASE WHEN {failed} THEN 'failed' ELSE 'success' END,"
-            f" CASE WHEN {failed} THEN 'HTTP 503: Service unavailable, the model is overloaded.' END,"
-            f" {instant}, {'0' if engine == 'sqlite' else 'false'} FROM c ORDER BY n"
-        ).replace("%%", "%")
+    failed = "(h % 50 = 0)"
+    statement = (
+        f"{numbers}, t AS (SELECT n, {HASH} AS h FROM s), c AS (SELECT t.n, t.h, mix.*,"
+        f" CASE WHEN {failed} THEN 0 WHEN input_price + output_price > 0 THEN 200 + h % 3000 ELSE 0 END AS i,"
+        f" CASE WHEN {failed} THEN 0 WHEN input_price + output_price > 0 THEN 20 + h / 31 % 400 ELSE 0 END AS o,"
+        f" CASE WHEN {failed} THEN 0 WHEN {text_only} THEN 0 ELSE 1 + h / 17 % 9 END AS q"
+        f" FROM t JOIN mix ON mix.slot = (t.h / 97) % {SLOTS})"
+        " INSERT INTO usage_records (request_id, user_id, provider_id, model_id, usage_type, input_tokens,"
+        " output_tokens, total_tokens, quantity, cost_amount, price_id, status, error_message, created_at,"
+        f" counted_by_settler) SELECT {names}, {user}, provider_id, model_id, usage_type, i, o, i + o, q * 1000000,"
+        " (i * input_price + o * output_price) / 1000000 + q * unit_price, price_id,"
+        f" CASE WHEN {failed} THEN 'failed' ELSE 'success' END,"
+        f" CASE WHEN {failed} THEN 'HTTP 503: Service unavailable, the model is overloaded.' END,"
+        f" {instant}, {'0' if engine == 'sqlite' else 'false'} FROM c ORDER BY n"
     )
+    # The driver of PostgreSQL takes a single one for a parameter.
+    connection.exec_driver_sql(statement if engine == "sqlite" else statement.replace("%", "%%"))
 
 
 def _counters(connection: Connection, engine: str) -> None:

@@ -92,28 +92,37 @@ def cost_lines(
     that is not tokens has one measure, the quantity, so its input and output price add up.
     """
     unit = PriceUnit(price.unit)
-    if unit is not PriceUnit.MILLION_TOKENS:
-        parts = [("quantity", quantity, price.input_price + price.output_price)]
-    else:
-        cached_price = price.input_price if price.cached_input_price is None else price.cached_input_price
-        parts = [
-            ("input", Decimal(input_tokens - cached_input_tokens), price.input_price),
-            ("cached_input", Decimal(cached_input_tokens), cached_price),
-            ("output", Decimal(output_tokens), price.output_price),
-        ]
-    return tuple(
-        CostLine(kind, count, unit, each, EXACT.divide(EXACT.multiply(count, each), PER_UNIT[unit]))
-        for kind, count, each in parts
+    parts = _parts(price, input_tokens, cached_input_tokens, output_tokens, quantity)
+    return tuple(CostLine(kind, count, unit, each, _amount(count, each, unit)) for kind, count, each in parts)
+
+
+def _parts(
+    price: Rates, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
+) -> tuple[tuple[str, Decimal, Decimal], ...]:
+    """Return kind, count and price of what a call is billed for."""
+    if price.unit != PriceUnit.MILLION_TOKENS:
+        return (("quantity", quantity, price.input_price + price.output_price),)
+    cached_price = price.input_price if price.cached_input_price is None else price.cached_input_price
+    return (
+        ("input", Decimal(input_tokens - cached_input_tokens), price.input_price),
+        ("cached_input", Decimal(cached_input_tokens), cached_price),
+        ("output", Decimal(output_tokens), price.output_price),
     )
+
+
+def _amount(count: Decimal, each: Decimal, unit: PriceUnit) -> Decimal:
+    return EXACT.divide(EXACT.multiply(count, each), PER_UNIT[unit])
 
 
 def cost_of(
     price: Rates, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
 ) -> Decimal:
     """Return what a call costs in yuan, rounded once, half to even, to 1e-9."""
+    unit = PriceUnit(price.unit)
     total = Decimal(0)
-    for line in cost_lines(price, input_tokens, cached_input_tokens, output_tokens, quantity):
-        total = EXACT.add(total, line.amount)
+    for _kind, count, each in _parts(price, input_tokens, cached_input_tokens, output_tokens, quantity):
+        if count:
+            total = EXACT.add(total, _amount(count, each, unit))
     return to_nano(total)
 
 

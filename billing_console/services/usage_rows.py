@@ -175,16 +175,18 @@ class RowReader:
 
     def _given(self, row: Row) -> dict[str, Any]:
         """Return what a row, or the options for all rows, have for each field."""
-        given: dict[str, Any] = dict(self._set)
-        for field, column in self._column.items():
-            given[field] = _lookup(row.values, column)
-        return given
+        values = row.values
+        given = {
+            field: values[column] if column in values else _lookup(values, column)
+            for field, column in self._column.items()
+        }
+        return {**self._set, **given}
 
 
 def _lookup(values: dict[str, Any], column: str) -> Any:
-    """Return the value of a column; a dotted one leads into nested JSON objects."""
-    if column in values or "." not in column:
-        return values.get(column)
+    """Return the value that a column which is no name of the row's leads to: a dotted one into nested JSON objects."""
+    if "." not in column:
+        return None
     value: Any = values
     for key in column.split("."):
         value = value.get(key) if isinstance(value, dict) else None
