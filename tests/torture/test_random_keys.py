@@ -14,7 +14,7 @@ from billing_console.services.reconcile import reconcile
 from tests.keyboard import Keyboard
 from tests.stocked import open_stocked
 from tests.torture.operations import chosen_seed, is_long
-from tests.tour import WAYS, every_dialog, set_up_tour, touring
+from tests.tour import WAYS, every_screen, set_up_tour, touring
 
 KEYS, LONG_KEYS = 300, 20_000
 LONG_SEEDS = 3
@@ -122,5 +122,5 @@ async def test_no_key_crashes_the_console_or_the_books(
     assert reconcile(ledger) == ()
     ledger.close()
     print(f"random keys {size}: {len(seen)} kinds of screen, {dict(seen.most_common())}")
-    never = {kind.__name__ for kind in every_dialog()} - set(seen)
+    never = {kind.__name__ for kind in every_screen()} - set(seen)
     assert not (is_long() and never), f"never reached: {never}"
