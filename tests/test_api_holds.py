@@ -16,6 +16,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.models import set_model_enabled
 from billing_console.services.quotas import grant_quota, quota_details
 from billing_console.services.reconcile import reconcile
+from billing_console.services.tokens import revoke_token
 from db.values import Scope
 from tests.api import Api
 from tests.factories import NOON, at, gateway_insert, pay, pool, query, spend
@@ -148,6 +149,26 @@ def test_exactly_what_the_quota_allows_is_let_through_at_once(ledger: Ledger, ap
     assert quota_details(ledger, "alice").quota.remaining_amount == 0
     assert query(ledger, "SELECT count(*) FROM holds") == [(0,)]
     assert reconcile(ledger) == ()
+
+
+def test_a_call_beyond_the_range_of_the_ledger_does_not_spoil_those_beside_it(ledger: Ledger, api: Api) -> None:
+    most = "9000000000"
+    sent = [("POST", USAGE, {"json": call(requestId=f"r-{number}", costAmount=most)}) for number in range(4)]
+    sent.append(("POST", AUTHORIZE, {"json": wanted("small")}))
+    answers = api.at_once(sent)
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 409, 409, 409]
+    assert answers[-1].status_code == 200
+    assert query(ledger, "SELECT count(*) FROM usage_records") == [(1,)]
+    assert reconcile(ledger) == ()
+
+
+def test_a_token_that_was_known_to_hold_is_none_from_its_revocation_on(ledger: Ledger, api: Api) -> None:
+    token = api.tokens[Scope.METER]
+    assert api("POST", AUTHORIZE, json=wanted(1), token=token).status_code == 200
+    revoke_token(ledger, Scope.METER)
+    for _again in range(2):
+        problem(api("POST", AUTHORIZE, json=wanted(2), token=token), 401, "unauthorized")
+    assert query(ledger, "SELECT count(*) FROM holds") == [(1,)]
 
 
 @pytest.mark.parametrize(
