@@ -22,7 +22,6 @@ from billing_console.services.costs import (
     CostTotals,
     cost_rows,
     cost_totals,
-    daily_totals,
     last_days,
 )
 from billing_console.services.ledger import Ledger
@@ -191,17 +190,14 @@ def test_days_add_up_to_their_range(filled: Ledger) -> None:
     for start in range(9):
         for end in range(start, 9):
             chosen = CostFilter(first + timedelta(days=start), first + timedelta(days=end))
-            days = daily_totals(filled, chosen)
-            assert [day for day, _cost in days] == [
-                chosen.start + timedelta(days=number) for number in range(end - start + 1)
-            ]
-            assert sum(cost for _day, cost in days) == cost_totals(filled, chosen).total_cost
+            days = cost_rows(filled, chosen, ["day"])
+            assert sum(day.total_cost for day in days) == cost_totals(filled, chosen).total_cost
     whole = CostFilter(first, last)
     assert cost_totals(filled, whole) == CostTotals(
         Decimal("15.000000002"), 7, 2, Decimal(600), Decimal("12.000000001")
     )
     assert cost_totals(filled, CostFilter(last, last)) == CostTotals(Decimal(0), 0, 0, Decimal(0), Decimal(0))
-    assert daily_totals(filled, CostFilter(last, first)) == ()
+    assert list(cost_rows(filled, CostFilter(last, first), ["day"])) == []
 
 
 def test_totals_of_a_filter_agree_with_those_of_the_records(filled: Ledger) -> None:

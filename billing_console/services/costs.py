@@ -245,16 +245,6 @@ def cost_totals(ledger: Ledger, chosen: CostFilter) -> CostTotals:
     )
 
 
-def daily_totals(ledger: Ledger, chosen: CostFilter) -> tuple[tuple[date, Decimal], ...]:
-    """Return the cost of every day of the range in yuan, oldest first, days without usage included."""
-    query = within(select(STATS.stat_date, func.sum(STATS.total_cost)), chosen).group_by(STATS.stat_date)
-    with reading(ledger.database) as session:
-        costs: dict[date, Decimal] = {day: cost for day, cost in session.connection().execute(query)}
-    days = (chosen.end - chosen.start).days + 1
-    every = (chosen.start + timedelta(days=number) for number in range(days))
-    return tuple((day, costs.get(day, Decimal(0))) for day in every)
-
-
 def within(query: Select[Any], chosen: CostFilter) -> Select[Any]:
     """Keep of a query on the daily statistics what a filter lets through."""
     query = query.where(STATS.stat_date >= chosen.start, STATS.stat_date <= chosen.end)
