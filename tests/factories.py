@@ -117,6 +117,12 @@ def stored(instant: datetime, ledger: Ledger) -> str | datetime:
     return spelled if ledger.database.is_sqlite else instant
 
 
+def unbounded(ledger: Ledger) -> None:
+    """Let a gateway insert what no call can have, as before revision 0005."""
+    table = "" if ledger.database.is_sqlite else " ON usage_records"
+    execute(ledger, f"DROP TRIGGER usage_records_bounds{table}")
+
+
 def gateway_insert(ledger: Ledger, **changes: Any) -> None:
     """One row inserted as a gateway of another make would, with SQL of its own; costs are in nano-yuan."""
     row: dict[str, Any] = {

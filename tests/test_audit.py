@@ -39,7 +39,7 @@ from db.revision import HEAD
 from db.schema import AuditEntry
 from db.values import LimitName, Outcome, Role
 from tests.commands import Commands
-from tests.factories import acting, at, execute, gateway_insert, pay, pool, price, query, spend, usage
+from tests.factories import acting, at, execute, gateway_insert, pay, pool, price, query, spend, unbounded, usage
 from tests.stocked import NOW, stock
 
 Change = tuple[str, str, Callable[[Ledger], Any]]
@@ -374,6 +374,9 @@ def test_a_log_that_begins_with_an_upgrade_vouches_for_all_that_was_there(
 
 def back_to_0002(ledger: Ledger) -> None:
     """Take away what later revisions added."""
+    unbounded(ledger)
+    if not ledger.database.is_sqlite:
+        execute(ledger, "DROP FUNCTION usage_beyond()")
     for index in ("uq_quota_grants_expires", "ix_quota_grants_expiry", "ix_quota_grants_user_expiry"):
         execute(ledger, f"DROP INDEX {index}")
     for table, columns in {

@@ -35,6 +35,7 @@ from tests.factories import (
     query,
     spend,
     stored,
+    unbounded,
     usage,
 )
 
@@ -279,7 +280,15 @@ BEYOND: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("what", BEYOND)
+def test_the_database_refuses_a_record_that_no_call_can_have_made(ledger: Ledger, what: str) -> None:
+    with pytest.raises(DBAPIError, match="beyond what a call can have"):
+        gateway_insert(ledger, **BEYOND[what])
+    assert (waiting(ledger), query(ledger, "SELECT count(*) FROM usage_records")) == (0, [(0,)])
+
+
+@pytest.mark.parametrize("what", BEYOND)
 def test_a_record_that_no_call_can_have_made_keeps_no_other_from_being_counted(ledger: Ledger, what: str) -> None:
+    unbounded(ledger)
     gateway_insert(ledger, cost_amount=YUAN)
     gateway_insert(ledger, **BEYOND[what])
     gateway_insert(ledger, cost_amount=YUAN)
@@ -300,6 +309,7 @@ def test_a_record_that_no_call_can_have_made_keeps_no_other_from_being_counted(l
     ],
 )
 def test_a_time_that_no_calendar_has_is_left_on_sqlite(sqlite_ledger: Ledger, spelling: str) -> None:
+    unbounded(sqlite_ledger)
     gateway_insert(sqlite_ledger, created_at=spelling)
     gateway_insert(sqlite_ledger, cost_amount=YUAN)
     assert settle(sqlite_ledger) == Settled(counted=1, unpriced=0, beyond=(1,))
@@ -307,6 +317,7 @@ def test_a_time_that_no_calendar_has_is_left_on_sqlite(sqlite_ledger: Ledger, sp
 
 def test_a_time_that_never_comes_is_left_on_postgresql(postgres_url: str, opened: OpenLedger) -> None:
     ledger = opened(postgres_url)
+    unbounded(ledger)
     gateway_insert(ledger, created_at="infinity")
     gateway_insert(ledger, created_at="-infinity")
     gateway_insert(ledger, cost_amount=YUAN)
@@ -344,6 +355,7 @@ def test_a_cost_beyond_the_ledger_waits_for_another_price(ledger: Ledger) -> Non
 def test_the_command_says_which_records_it_left(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = Commands(sqlite_url, capsys)
     ledger = open_ledger(sqlite_url, actor=TESTER)
+    unbounded(ledger)
     gateway_insert(ledger, input_tokens=BIGGEST)
     gateway_insert(ledger, cost_amount=YUAN)
     ledger.close()
