@@ -33,6 +33,8 @@ HIDDEN = ("errorMessage", "requestId")
 class UsageTable(RecordTable["UsageRow"]):
     """The window's table; first and last row mean those of the filter, not of the window."""
 
+    PURE = True
+
     def __init__(self, columns: Sequence[Column[UsageRow]], go: Callable[[str], None]) -> None:
         """Start with these columns; `go` is told “first” or “last”."""
         super().__init__(columns, key=lambda row: str(row.id), sortable=False, id="usage-table")

@@ -42,6 +42,8 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
         self.master, slave = os.openpty()
+        self._poll = select.poll()
+        self._poll.register(self.master, select.POLLIN)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.before = self.attributes
         self.process = subprocess.Popen(
@@ -120,7 +122,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while wanted():
             patience = deadline - time.monotonic()
-            if patience <= 0 or not select.select([self.master], [], [], patience)[0]:
+            if patience <= 0 or not self._poll.poll(patience * 1000):
                 raise AssertionError(f"nothing more came:\n{self.screen}")
             try:
                 data = os.read(self.master, 65536)

@@ -118,6 +118,28 @@ class Alert(Document):
     resolvedAt: datetime | None
 
 
+class GivenLog(Document):
+    """A call as LiteLLM logs it, its StandardLoggingPayload: what is read of it; the rest is passed over."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "id": "chatcmpl-8f1e",
+                "call_type": "acompletion",
+                "status": "success",
+                "custom_llm_provider": "openai",
+                "model": "gpt-4o",
+                "startTime": 1773115200.0,
+                "prompt_tokens": 1234,
+                "completion_tokens": 56,
+                "total_tokens": 1290,
+                "end_user": "alice",
+            }
+        },
+    )
+
+
 class GivenUsage(Document):
     """One AI call to record. Without `costAmount` it is billed at the price that was in force when it was made."""
 

@@ -15,8 +15,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from billing_console.api.bodies import documented, read_bytes
-from billing_console.api.documents import LoggedCalls, problems
+from billing_console.api.bodies import documented, read_bytes, reference
+from billing_console.api.documents import GivenLog, LoggedCalls, problems
 from billing_console.api.holders import Meter
 from billing_console.api.litellm_calls import ChargeBy, call_of, payer_of
 from billing_console.api.metering import MOST_RECORDS, PREFIX
@@ -92,7 +92,7 @@ async def logged(request: Request) -> list[Any]:
     response_model=LoggedCalls,
     responses=problems(413),
     summary="Record calls that LiteLLM logs",
-    openapi_extra=documented({"anyOf": [{"type": "array", "items": {}}, {"type": "object"}]}),
+    openapi_extra=documented({"anyOf": [reference(GivenLog), {"type": "array", "items": reference(GivenLog)}]}),
 )
 def litellm_usage(
     ledger: Meter,

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from billing_console import __version__
 from billing_console.api import changes, decisions, health, lists, litellm, metering, problems, reads, shapes
-from billing_console.api.documents import GivenAuthorization, GivenGrant, GivenRecharge, GivenUsage, Problem
+from billing_console.api.documents import GivenAuthorization, GivenGrant, GivenLog, GivenRecharge, GivenUsage, Problem
 from billing_console.api.examples import add_examples
 from billing_console.api.frame import Frame
 from billing_console.api.holders import Failures, Known
@@ -92,7 +92,7 @@ def _complete_document(app: FastAPI) -> None:
     def whole() -> dict[str, object]:
         document = generate()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for shape in (GivenAuthorization, GivenUsage, GivenRecharge, GivenGrant, Problem, *shapes.GIVEN):
+        for shape in (GivenAuthorization, GivenUsage, GivenLog, GivenRecharge, GivenGrant, Problem, *shapes.GIVEN):
             schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[shape.__name__] = schema

@@ -78,6 +78,9 @@ class RecordTable(LineTable, Generic[Item], inherit_bindings=False):
         ],
     )
 
+    PURE: ClassVar[bool] = False
+    """Whether cells tell nothing but what their item holds, so that they stay while the very same item is shown."""
+
     _one_cell = False
 
     class Chosen(Message):
@@ -187,9 +190,8 @@ class RecordTable(LineTable, Generic[Item], inherit_bindings=False):
         return sorted(self._given, key=column.order, reverse=reverse)
 
     def _cells(self) -> Iterator[tuple[Text, ...]]:
-        """Spell the items; what has been spelled stays so while the very same item is shown."""
         above: tuple[Text, ...] | None = None
-        spelled, self._spelled = self._spelled, {}
+        spelled, self._spelled = self._spelled if self.PURE else {}, {}
         for item in self.items:
             _item, cells = spelled.get(id(item), (None, None))
             if cells is None:
