@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual.coordinate import Coordinate
 from textual.geometry import Size
-from textual.strip import Strip
 from textual.widgets import DataTable
 from textual.widgets.data_table import Row, RowKey
 
@@ -69,10 +68,6 @@ class LineTable(DataTable[Text], inherit_bindings=False):
         line.append(Segment(" " * max(0, self.size.width - used), style))
         return [], [line]
 
-    def render_line(self, y: int) -> Strip:
-        """Join neighbours that look alike: every cell on its own costs 30 bytes a cell, on each line that is sent."""
-        return Strip(Segment.simplify(_bare(super().render_line(y))))
-
 
 def _fitted(cell: Text, width: int) -> Text:
     """Cut a text to its column, and fill the column where the text says on which side."""
@@ -83,9 +78,3 @@ def _fitted(cell: Text, width: int) -> Text:
     else:
         text.truncate(width)
     return text
-
-
-def _bare(line: Iterable[Segment]) -> Iterator[Segment]:
-    """Take off what tells cells apart for the mouse, which the console leaves to the terminal."""
-    for text, style, _control in line:
-        yield Segment(text, style.clear_meta_and_links() if style else style)
