@@ -29,6 +29,7 @@ from billing_console.i18n import N_, _
 from billing_console.terminal import ConsoleOptions, crash_line
 from screens.base import DataPane
 from screens.binding_ids import named
+from screens.tab_screen import TabScreen
 from screens.widgets.banner import AlertBanner, ProblemLine
 from screens.widgets.header import TitleBar
 from screens.widgets.keybar import KeyBar
@@ -36,18 +37,6 @@ from screens.widgets.keybar import KeyBar
 __all__ = ["TABS", "BillingConsoleApp"]
 
 log = logging.getLogger(__name__)
-
-
-class TabScreen(Screen[None]):
-    """The screen below every dialog; Textual would give the keyboard to the first tab, shown or not."""
-
-    AUTO_FOCUS = ""
-
-    def on_screen_resume(self) -> None:
-        """Give the keyboard back to the tab shown, if a dialog leaves it nowhere."""
-        assert isinstance(self.app, BillingConsoleApp)
-        if self.focused is None and self.is_mounted and self.app.pane is not None:
-            self.app.pane.take_focus()
 
 
 class BillingConsoleApp(LedgerConsole):
@@ -115,7 +104,11 @@ class BillingConsoleApp(LedgerConsole):
 
     def get_default_screen(self) -> TabScreen:
         """Return the screen of the tabs."""
-        return TabScreen(id="_default")
+        return TabScreen(self._focus_pane)
+
+    def _focus_pane(self) -> None:
+        if self.pane is not None:
+            self.pane.take_focus()
 
     def on_mount(self) -> None:
         """Keep the keyboard where the tabs' keys work."""
@@ -149,9 +142,16 @@ class BillingConsoleApp(LedgerConsole):
     # The tabs
 
     @property
+    def _tabs(self) -> TabScreen:
+        """The screen below every dialog."""
+        screen = self.screen_stack[0]
+        assert isinstance(screen, TabScreen)
+        return screen
+
+    @property
     def pane(self) -> DataPane[Any] | None:
         """The pane of the active tab, once it is there."""
-        active = self.screen_stack[0].query_one(TabbedContent).active_pane
+        active = self._tabs.query_one(TabbedContent).active_pane
         panes = active.query(DataPane) if active is not None else None
         return panes.first() if panes else None
 
@@ -166,11 +166,13 @@ class BillingConsoleApp(LedgerConsole):
         if self.pane is not None:
             self.pane.wake()
             self._let_look(self.pane)
+        self._tabs.release(self)
 
     def show_tab(self, tab: str, look: Callable[[Any], None] | None = None) -> None:
         """Show the tab with this id; `look` then tells its pane what to look at."""
         tabs, self._look = self.query_one(TabbedContent), look
         if tabs.active != tab:
+            self._tabs.hold(self)
             tabs.active = tab
         elif self.pane is not None:
             self._let_look(self.pane)

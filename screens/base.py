@@ -15,6 +15,7 @@ from billing_console.i18n import N_, _
 from screens.binding_ids import named
 from screens.console import Console, ask, console_of
 from screens.question import Question
+from screens.tab_screen import HOLD_SECONDS, TabScreen
 from screens.widgets.keybar import with_keys
 from screens.widgets.line import Line, paragraphs
 from screens.widgets.table import RecordTable
@@ -146,19 +147,28 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         return console_of(self)
 
     @property
+    def _tabs(self) -> TabScreen:
+        """The screen this tab is on."""
+        assert isinstance(self.screen, TabScreen)
+        return self.screen
+
+    @property
     def table(self) -> RecordTable[object] | None:
         """The pane's main table."""
         tables = self.query(RecordTable) if self.is_mounted else None
         return tables.first() if tables else None
 
     def wake(self) -> None:
-        """Load now, then poll, because the tab is shown."""
+        """Load, then poll, because the tab is shown."""
         self._awake = True
         if self._timer is None:
             self._timer = self.set_interval(self.console.refresh_seconds, self._poll)
         self._timer.resume()
         self.console.show_as_of(self._changed_at)
-        self.load()
+        if self.data is None:
+            self.load()
+        else:  # what is known already is painted before a query takes the processor
+            self.set_timer(HOLD_SECONDS, self._look_again)
         self.take_focus()
 
     def sleep(self) -> None:
@@ -172,11 +182,13 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         if self.console.ledger is None:
             self._notice(self._opening())
             return
+        first = self.data is None or asked
+        if first:
+            self._tabs.hold(self)
         if self.data is None:
             self._notice(_("Loading…") + " " + with_keys(self, _("%(clear_filter)s stops it.")))
         self._busy, self._stopped = True, False
         self._show_filter()
-        first = self.data is None or asked
         done = partial(self._loaded, asked)
         question = ask(self, self.question(), done, self._failed, group="load", keys_wait=first)
         self._question = question if first else None
@@ -235,6 +247,11 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         self._write(".pane-age", with_keys(self, _("stopped, %(reload)s loads again")))
         self.refresh_bindings()
 
+    def _look_again(self) -> None:
+        """Load what may have changed while another tab was shown."""
+        if self._awake and not self._busy:
+            self.load()
+
     def _poll(self) -> None:
         """Load again unless a dialog covers the tab; say so when the last question is still waiting for its answer."""
         if not self._awake or self._stopped or self.screen is not self.app.screen:
@@ -261,6 +278,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         if self._awake:
             self.console.show_as_of(self._changed_at)
         self._write(".pane-age", _("live, changed %(time)s") % {"time": self._changed_at})
+        self._tabs.release(self)
 
     def _fill(self, data: Data) -> None:
         empty = self.nothing_in(data)
@@ -290,6 +308,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
             self._notice(paragraphs(error.message, error.hint, self._retrying()))
         else:
             self._write(".pane-age", _("as of %(time)s, not refreshed") % {"time": self._changed_at})
+        self._tabs.release(self)
 
     def _opening(self) -> str | Content:
         error = self.console.problems.get("open")
