@@ -13,6 +13,7 @@ from random import Random
 from billing_console.demo.funding import SCHEDULER, CostedCall, funding
 from billing_console.demo.grants import grants
 from billing_console.demo.mix import RETIRED
+from billing_console.demo.plans import plans
 from billing_console.demo.steps import Step, at
 from billing_console.demo.traffic import DATA, Window, calls, window
 from billing_console.services.check import check_pools
@@ -56,8 +57,9 @@ def build(url: str, now: datetime, *, count: int = CALLS, seed: int = SEED, prog
         for name, role in STAFF.items():
             add_operator(replace(ledger, clock=lambda: span.start), name, role)
         _import_prices(ledger, span)
-        steps, spent = funding(ledger, span, _costed(ledger, made), rng)
-        steps += [*grants(span, spent, rng), *_retirements(span)]
+        costed = _costed(ledger, made)
+        steps, spent = funding(ledger, span, costed, rng)
+        steps += [*grants(span, spent, rng), *plans(span, costed, spent), *_retirements(span)]
         _replay(ledger, made, sorted(steps, key=lambda step: step.at), progress)
         check_pools(at(ledger, now, SCHEDULER))
     finally:
