@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from billing_console.services.costs_compare import ComparedRow
     from billing_console.services.holds import HoldView
     from billing_console.services.limits import LimitView
+    from billing_console.services.maintenance import Maintained
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
     from billing_console.services.outlook import PoolOutlook
@@ -418,6 +419,11 @@ SETTLED: Fields[Settled] = {
     "counted": lambda done: done.counted,
     "unpriced": lambda done: done.unpriced,
     "uncountable": lambda done: done.beyond,
+}
+
+MAINTAINED: Fields[Maintained] = {
+    "made": lambda done: [f"{month:%Y-%m}" for month in done.made],
+    "late": lambda done: [f"{month:%Y-%m}" for month in done.late],
 }
 
 BACKED_UP: Fields[BackedUp] = {

@@ -118,11 +118,13 @@ class UsageRecord(SQLModel, table=True):
     `cost_amount` is NULL while the call has no price, and only such a row may be completed. `counted_by_settler` is
     true for rows that others insert: the trigger puts their ids into `usage_outbox`. No foreign keys, so that a gateway
     can insert before its model is registered, and no lock on other tables is taken per call.
+
+    Provider and request are unique: by a key on SQLite, and by a table of its own on PostgreSQL, where the records lie
+    in monthly partitions (db/partitions.py).
     """
 
     __tablename__ = "usage_records"
     __table_args__ = (
-        UniqueConstraint("provider_id", "request_id", name="uq_usage_records_request"),
         CheckConstraint(one_of("usage_type", UsageType), name="ck_usage_records_usage_type"),
         CheckConstraint(one_of("status", CallStatus), name="ck_usage_records_status"),
         CheckConstraint(

@@ -8,6 +8,7 @@ import typer
 
 from billing_console import wire
 from billing_console.cli.context import opened
+from billing_console.cli.options import first_of_month
 from billing_console.cli.output import (
     Column,
     Format,
@@ -23,6 +24,9 @@ from billing_console.errors import ExitCode
 from billing_console.i18n import N_, _, ngettext
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from billing_console.services.reconcile import Finding
 
 COLUMNS: tuple[Column[Finding], ...] = (
@@ -55,6 +59,32 @@ def reconcile(
     else:
         say(_("Set them right with: billing-console reconcile --repair"))
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def maintain(
+    context: typer.Context,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="MONTH", help=N_("Also the months from this one on, as 2026-01."))
+    ] = None,
+    form: OneFormatOption = OneFormat.TEXT,
+) -> None:
+    """Make the partitions of usage records that PostgreSQL needs for this month and the next two."""
+    from billing_console.services.maintenance import maintain as make
+
+    month = None if since is None else first_of_month(since, "since")
+    with opened(context) as ledger:
+        done = make(ledger, month)
+        words = _("Partitions made: %(made)s.") % {"made": _months(done.made)}
+        write_result(wire.record(wire.MAINTAINED, done), words, form)
+    if done.late:
+        say(
+            _("Without a partition of their own, since records came before it was made: %(months)s.")
+            % {"months": _months(done.late)}
+        )
+
+
+def _months(months: Sequence[date]) -> str:
+    return ", ".join(f"{month:%Y-%m}" for month in months) or "-"
 
 
 def settle(context: typer.Context, form: OneFormatOption = OneFormat.TEXT) -> None:

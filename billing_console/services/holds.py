@@ -17,6 +17,7 @@ from billing_console.money import EXACT, LEDGER_LIMIT, NANO, shown_exact
 from billing_console.services.ledger import Ledger
 from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
+from db.partitions import with_requests
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
 from db.statements import insert, inserting, is_sqlite, one_of_pairs, table_of
 from db.values import UsageType
@@ -253,9 +254,7 @@ def _held(session: Session, keys: list[Key]) -> dict[Key, dict[str, Any]]:
 
 def _recorded(session: Session, keys: list[Key]) -> set[Key]:
     columns = table_of(UsageRecord).c
-    query = select(columns.provider_id, columns.request_id).where(
-        one_of_pairs(session, columns.provider_id, columns.request_id, keys)
-    )
+    query = select(columns.provider_id, columns.request_id).where(with_requests(session, keys))
     return {(provider, request) for provider, request in session.connection().execute(query)}
 
 

@@ -24,8 +24,9 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.text import storable, storable_message
+from db.partitions import insert_claimed, with_requests
 from db.schema import UsageRecord
-from db.statements import inserting, one_of_pairs, table_of
+from db.statements import inserting, is_sqlite, table_of
 from db.values import CallStatus, UsageType
 
 MOST_TOKENS = 10**12
@@ -236,6 +237,8 @@ def vouch(trail: Trail, rows: Iterable[Mapping[str, Any]]) -> None:
 def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
     """Insert the rows whose request is new, and return their ids by key; the database decides, so no race can."""
     table = table_of(UsageRecord)
+    if not is_sqlite(session):
+        return insert_claimed(session, rows)
     statement, parameters = inserting(session, UsageRecord, rows)
     statement = statement.on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
     asked = statement.returning(table.c.provider_id, table.c.request_id, table.c.id)
@@ -255,7 +258,10 @@ def _differing(session: Session, records: Sequence[NewUsage], repeats: list[int]
         stored = _stored(session, [(records[p].provider_id, records[p].request_id) for p in chunk])
         for position in chunk:
             record = records[position]
-            row = stored[record.provider_id, record.request_id]
+            row = stored.get((record.provider_id, record.request_id))
+            if row is None:
+                found[position] = [_("its record is missing")]
+                continue
             differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
             if differing:
                 found[position] = differing
@@ -274,7 +280,6 @@ def _conflict_reason(request_id: str, differing: list[str]) -> str:
 
 def _stored(session: Session, keys: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
     columns = table_of(UsageRecord).c
-    query = select(columns.provider_id, columns.request_id, *(columns[name] for name in _SAME)).where(
-        one_of_pairs(session, columns.provider_id, columns.request_id, keys)
-    )
+    query = select(columns.provider_id, columns.request_id, *(columns[name] for name in _SAME))
+    query = query.where(with_requests(session, keys))
     return {(row.provider_id, row.request_id): dict(row._mapping) for row in session.connection().execute(query)}

@@ -24,6 +24,7 @@ from billing_console.services.pools import lasting, lock_pool, thresholds_of, un
 from billing_console.services.session import reading
 from billing_console.services.thresholds import status_of
 from db.damage import CHECKED, require_sound
+from db.partitions import know_requests, unknown_requests
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -34,7 +35,7 @@ from db.schema import (
     UsageRecord,
     UserQuota,
 )
-from db.statements import add_rows, table_of
+from db.statements import add_rows, is_sqlite, table_of
 from db.values import AlertType, CallStatus, UsageType
 
 
@@ -56,8 +57,8 @@ Difference = tuple[Finding, Mend]
 Costs = dict[str, dict[date, Decimal]]
 """What each provider cost on each business day, by the facts; filled while the statistics are compared."""
 
-PARTS = 4
-"""Pools, quotas, statistics, alerts."""
+PARTS = 5
+"""Pools, quotas, statistics, alerts, requests."""
 
 Progress = Callable[[int, int], None]
 """Told how many parts have been compared, business days each being one, and how many there are so far as is known."""
@@ -114,6 +115,7 @@ def _differences(session: Session, ledger: Ledger, progress: Progress, *, repair
         (1, _quotas(session, ledger)),
         (2, _stats(session, ledger, days, costs, lambda done: progress(2 + done, whole))),
         (3 + len(days), _alerts(session, ledger, amounts, costs)),
+        (4 + len(days), _requests(session)),
     )
     for done, part in parts:
         progress(done, whole)
@@ -190,6 +192,13 @@ def _copy(table: str, where: str, row: Any, column: str, mend: Mend) -> Iterator
     if row is not None:
         amount, check = getattr(row, column), CHECKED[table][column]
         yield f"{table}.{check}", where, getattr(row, check), None if amount is None else -amount, mend
+
+
+def _requests(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
+    """Count the records whose request may come again, where a table of its own keeps it from that (PostgreSQL)."""
+    if not is_sqlite(session):
+        unknown = unknown_requests(session)
+        yield "usage_request_ids", "usage_records", unknown, 0, know_requests
 
 
 _STAT_KEYS = ["stat_date", "provider_id", "model_id", "usage_type"]
