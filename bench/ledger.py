@@ -22,7 +22,7 @@ from billing_console.demo.mix import OFFERS, PROVIDERS
 from billing_console.demo.traffic import DATA
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger, open_ledger
-from billing_console.services.maintenance import make_partitions, months_ahead
+from billing_console.services.maintenance import make_partitions
 from billing_console.services.price_import import import_prices
 from billing_console.services.prices import list_prices
 from billing_console.services.recharges import recharge
@@ -57,7 +57,7 @@ def build(url: str, rows: int) -> None:
         with ledger.database.writing() as session:
             connection = session.connection()
             if not ledger.database.is_sqlite:
-                make_partitions(session, ledger.timezone, months_ahead(END, ledger.timezone, (END - SPAN).date()))
+                make_partitions(session, ledger.timezone, END, (END - SPAN).date())
             _mix(connection, ledger)
             indexes = connection.exec_driver_sql(INDEXES[engine]).all()
             for name, _definition in indexes:

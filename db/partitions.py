@@ -32,7 +32,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
@@ -51,6 +50,11 @@ REQUEST_IDS = Table(
 
 PREFIX = "usage_records_"
 KEY = "uq_usage_records_request"
+BEFORE = f"{PREFIX}before"
+"""What is older than all months that have a partition."""
+
+LATER = f"{PREFIX}later"
+"""What is newer than these. With one for all others (DEFAULT) instead every page would be a merge of all months."""
 
 _BOUNDS = re.compile(r"FROM \((?:'([^']+)'|MINVALUE)\) TO \((?:'([^']+)'|MAXVALUE)\)")
 
@@ -63,13 +67,9 @@ class Partition:
     start: datetime | None
     end: datetime | None
 
-    def overlaps(self, start: datetime, end: datetime) -> bool:
-        """Tell whether a record of this stretch of time may have its place here."""
-        return (self.start is None or self.start < end) and (self.end is None or start < self.end)
-
 
 def partitions(session: Session) -> tuple[Partition, ...]:
-    """Return all partitions but the one for what has no other, oldest first."""
+    """Return all partitions, oldest first; each begins where the one before it ends."""
     rows = session.connection().execute(
         text(
             "SELECT child.relname, pg_get_expr(child.relpartbound, child.oid) FROM pg_inherits"
@@ -95,43 +95,101 @@ def may_make_partitions(session: Session) -> bool:
     return bool(session.connection().execute(text(owns)).scalar_one())
 
 
-def add_partition(session: Session, suffix: str, start: datetime, end: datetime) -> bool:
-    """Make the partition for a stretch of time; return False where records of it lie in the one for all others.
+def newest(session: Session, start: datetime | None, end: datetime) -> datetime | None:
+    """Return the time of the newest record from an instant to before another."""
+    created_at = table_of(UsageRecord).c.created_at
+    query = select(func.max(created_at)).where(created_at < end)
+    if start is not None:
+        query = query.where(created_at >= start)
+    found: datetime | None = session.connection().execute(query).scalar_one()
+    return found
 
-    These stay where they are, since a reader whose snapshot is older would lose sight of records that are moved.
+
+def split_whole(session: Session, start: datetime) -> None:
+    """Divide the one partition of a new ledger, which holds nothing, at an instant."""
+    connection = session.connection()
+    detach(connection, BEFORE)
+    create(connection, LATER)
+    attach(connection, BEFORE, None, start)
+    attach(connection, LATER, start, None)
+
+
+def split_before(session: Session, before: Partition, months: Sequence[Partition]) -> None:
+    """Make partitions of the last months of the one that holds all before; none of them has a record yet."""
+    connection = session.connection()
+    detach(connection, before.name)
+    attach(connection, before.name, None, months[0].start)
+    for month in months:
+        create(connection, month.name)
+        attach(connection, month.name, month.start, month.end)
+
+
+def split_later(session: Session, later: Partition, months: Sequence[Partition], shared: Partition | None) -> None:
+    """Make partitions of the first months of the one that holds all to come, and put it behind them.
+
+    What it holds of `shared`, the months up to the newest record in it, stays where it is. A record of a time after all
+    of these is moved: a reader whose snapshot is older would miss it, if it looked for this time alone.
     """
     connection = session.connection()
-    records = table_of(UsageRecord).c
-    there = select(records.id).where(records.created_at >= start, records.created_at < end).limit(1)
-    if connection.execute(there).first() is not None:
-        return False
-    name = f"{PREFIX}{suffix}"
-    bounds = f"FROM ('{start.isoformat()}') TO ('{end.isoformat()}')"
-    try:
-        with session.begin_nested():
-            connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE usage_records INCLUDING ALL)")
-            # With a key of its own ON CONFLICT DO NOTHING passes over a call sent again; the trigger could only fail.
-            connection.exec_driver_sql(f"CREATE UNIQUE INDEX {KEY}_{suffix} ON {name} (provider_id, request_id)")
-            # To attach keeps others waiting for a moment; to create it in its place would lock out every reader.
-            connection.exec_driver_sql(f"ALTER TABLE usage_records ATTACH PARTITION {name} FOR VALUES {bounds}")
-            name_indexes(connection, name, suffix)
-    except IntegrityError:
-        return False
-    return True
+    end = [month.end for month in (shared, *months) if month is not None][-1]
+    detach(connection, later.name)
+    connection.exec_driver_sql(f"ALTER TABLE {later.name} RENAME TO {PREFIX}split")
+    _rename_keys(connection, f"{PREFIX}split", "split")
+    create(connection, later.name)
+    beyond = f"created_at >= '{end}'"
+    connection.exec_driver_sql(f"INSERT INTO {later.name} SELECT * FROM {PREFIX}split WHERE {beyond}")
+    connection.exec_driver_sql(f"DELETE FROM {PREFIX}split WHERE {beyond}")
+    if shared is None:
+        connection.exec_driver_sql(f"DROP TABLE {PREFIX}split")
+    else:
+        connection.exec_driver_sql(f"ALTER TABLE {PREFIX}split RENAME TO {shared.name}")
+        attach(connection, shared.name, shared.start, shared.end)
+    for month in months:
+        create(connection, month.name)
+        attach(connection, month.name, month.start, month.end)
+    attach(connection, later.name, end, None)
 
 
-def name_indexes(connection: Connection, partition: str, suffix: str) -> None:
+def create(connection: Connection, name: str) -> None:
+    """Make the table of a partition, which is attached when its records are in it."""
+    connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE usage_records INCLUDING ALL)")
+    # With a key of its own ON CONFLICT DO NOTHING passes over a call sent again; the trigger could only fail.
+    connection.exec_driver_sql(f"CREATE UNIQUE INDEX {KEY}_{_suffix(name)} ON {name} (provider_id, request_id)")
+
+
+def attach(connection: Connection, name: str, start: datetime | None, end: datetime | None) -> None:
+    """Make a table the partition of all times from an instant to before another, None being without end."""
+    first = "MINVALUE" if start is None else f"'{start.isoformat()}'"
+    last = "MAXVALUE" if end is None else f"'{end.isoformat()}'"
+    connection.exec_driver_sql(
+        f"ALTER TABLE usage_records ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({last})"
+    )
+    _rename_keys(connection, name, _suffix(name))
+
+
+def detach(connection: Connection, name: str) -> None:
+    """Take a partition out of the whole; its records are then in a table without triggers."""
+    connection.exec_driver_sql(f"ALTER TABLE usage_records DETACH PARTITION {name}")
+
+
+def _suffix(name: str) -> str:
+    return name.removeprefix(PREFIX)
+
+
+def _rename_keys(connection: Connection, table: str, suffix: str) -> None:
     """Name the indexes of a partition after those of the whole table."""
     rows = connection.execute(
         text(
-            "SELECT child.relname AS name, parent.relname AS whole FROM pg_index"
-            " JOIN pg_inherits ON inhrelid = indexrelid JOIN pg_class AS child ON child.oid = inhrelid"
-            " JOIN pg_class AS parent ON parent.oid = inhparent WHERE indrelid = to_regclass(:partition)"
+            "SELECT child.relname AS name, coalesce(parent.relname, :key) AS whole FROM pg_index"
+            " JOIN pg_class AS child ON child.oid = indexrelid LEFT JOIN pg_inherits ON inhrelid = indexrelid"
+            " LEFT JOIN pg_class AS parent ON parent.oid = inhparent WHERE indrelid = to_regclass(:table)"
+            " AND (inhparent IS NOT NULL OR child.relname LIKE :key || '%')"
         ),
-        {"partition": partition},
+        {"table": table, "key": KEY},
     ).all()
     for row in rows:
-        connection.exec_driver_sql(f'ALTER INDEX "{row.name}" RENAME TO "{row.whole}_{suffix}"')
+        if row.name != f"{row.whole}_{suffix}":
+            connection.exec_driver_sql(f'ALTER INDEX "{row.name}" RENAME TO "{row.whole}_{suffix}"')
 
 
 def insert_claimed(session: Session, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:

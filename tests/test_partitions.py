@@ -18,20 +18,23 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 import db.migrations
+from billing_console.clock import day_of
 from billing_console.errors import BillingError, Conflict, NotPermitted
 from billing_console.pool_timer import PoolTimer
 from billing_console.services.audit_verify import verify_audit
 from billing_console.services.backup import back_up, restore
-from billing_console.services.holds import NewHold, authorize
+from billing_console.services.holds import NewHold
 from billing_console.services.ledger import Ledger, open_ledger
 from billing_console.services.maintenance import Maintained, is_due, maintain
 from billing_console.services.metering import record_usage
+from billing_console.services.metering_batch import authorize
 from billing_console.services.pools import get_pool
 from billing_console.services.reconcile import reconcile
 from billing_console.services.session import prepare
 from billing_console.services.settlement import reprice, settle
 from billing_console.services.setup import upgrade
 from billing_console.services.usage import UsageFilter, usage_page
+from db.partitions import partitions
 from db.revision import HEAD
 from db.values import UsageType
 from tests.commands import Commands
@@ -50,6 +53,23 @@ def parted(postgres_url: str, opened: OpenLedger) -> Ledger:
     return ledger
 
 
+def after_all(ledger: Ledger) -> datetime:
+    """The first instant after all months that have a partition; what there is depends on when it was made."""
+    with ledger.database.reading() as session:
+        found = partitions(session)[-1].start
+    assert found is not None
+    return found
+
+
+def following(ledger: Ledger, *numbers: int) -> tuple[date, ...]:
+    """The first days of the months that follow all these, by their numbers from 0 on."""
+    first = day_of(after_all(ledger), ledger.timezone)
+    return tuple(
+        date(first.year + (first.month - 1 + number) // 12, (first.month - 1 + number) % 12 + 1, 1)
+        for number in numbers
+    )
+
+
 def places(ledger: Ledger) -> list[tuple[Any, ...]]:
     """In which partition each request is."""
     return query(ledger, "SELECT request_id, tableoid::regclass::text FROM usage_records ORDER BY request_id")
@@ -59,7 +79,7 @@ def test_a_new_ledger_has_partitions_for_this_month_and_the_next_two(postgres_ur
     ledger = opened(postgres_url)
     assert not is_due(ledger)
     (count,) = query(ledger, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'usage_records'::regclass")[0]
-    assert count == 4
+    assert count == 5
 
 
 def test_months_are_those_of_the_business_time_zone_and_a_record_of_no_month_is_taken(parted: Ledger) -> None:
@@ -69,41 +89,61 @@ def test_months_are_those_of_the_business_time_zone_and_a_record_of_no_month_is_
         parted, [usage(request_id=name, created_at=time, cost_amount=Decimal(1)) for name, time in times.items()]
     )
     assert places(parted) == [
-        ("a", "usage_records_default"),
+        ("a", "usage_records_before"),
         ("b", "usage_records_2026_01"),
         ("c", "usage_records_2026_03"),
-        ("d", "usage_records_default"),
+        ("d", "usage_records_later"),
     ]
     assert [row.created_at for row in usage_page(parted, UsageFilter()).rows] == sorted(times.values(), reverse=True)
     assert reconcile(parted) == () and verify_audit(parted).findings == ()
 
 
 def test_partitions_are_made_before_their_month_and_once(parted: Ledger) -> None:
-    later = at(parted, NOON + timedelta(days=31))
+    later, wanted = at(parted, after_all(parted)), following(parted, 0, 1, 2)
     assert is_due(later)
-    assert maintain(later).made == (date(2026, 6, 1),)
+    assert maintain(later).made == wanted
     assert not is_due(later) and maintain(later).made == ()
     (row,) = query(parted, "SELECT after FROM audit_log WHERE action = 'ledger.maintain' ORDER BY id DESC LIMIT 1")
-    assert json.loads(row[0]) == {"partitions": ["2026-06"]}
+    assert json.loads(row[0]) == {"partitions": [f"{month:%Y-%m}" for month in wanted]}
 
 
 def test_the_timer_makes_the_next_partition(parted: Ledger) -> None:
     checked: Queue[BillingError | None] = Queue()
-    timer = PoolTimer(at(parted, NOON + timedelta(days=31)), timedelta(minutes=5), checked.put)
+    later = at(parted, after_all(parted))
+    timer = PoolTimer(later, timedelta(minutes=5), checked.put)
     timer.start()
     try:
         assert checked.get(timeout=60) is None
     finally:
         timer.stop()
-    assert not is_due(at(parted, NOON + timedelta(days=31)))
+    assert not is_due(later)
 
 
-def test_a_month_whose_records_came_before_its_partition_stays_with_all_others(parted: Ledger) -> None:
-    spend(parted, "1", created_at=datetime(2026, 7, 10, tzinfo=UTC))
-    done = maintain(at(parted, datetime(2026, 6, 10, tzinfo=UTC)))
-    assert (done.made, done.late) == ((date(2026, 6, 1), date(2026, 8, 1)), (date(2026, 7, 1),))
-    spend(parted, "1", created_at=datetime(2026, 7, 11, tzinfo=UTC))
-    assert reconcile(parted) == ()
+def test_months_that_have_records_already_share_a_partition_and_what_is_far_ahead_stays_with_the_later(
+    parted: Ledger,
+) -> None:
+    start, wanted = after_all(parted), following(parted, 0, 1, 2)
+    for days in (10, 40, 4000):
+        spend(parted, "1", created_at=start + timedelta(days=days), request_id=f"r{days}")
+    gateway_insert(parted, request_id="g", created_at=start + timedelta(days=5000), cost_amount=1)
+    done = maintain(at(parted, start))
+    assert (done.made, done.late) == (wanted[2:], wanted[:2])
+    shared = f"usage_records_{wanted[0]:%Y_%m}_to_{wanted[1]:%Y_%m}"
+    away = "usage_records_later"
+    assert dict(places(parted)) == {"r10": shared, "r40": shared, "r4000": away, "g": away}
+    spend(parted, "1", created_at=start + timedelta(days=11))
+    with pytest.raises(IntegrityError, match="uq_usage_records_request"):
+        gateway_insert(parted, request_id="r4000", created_at=start)
+    assert settle(parted).counted == 1
+    assert reconcile(parted) == () and verify_audit(parted).findings == ()
+
+
+def test_a_month_that_alone_has_records_gets_its_partition_where_they_lie(parted: Ledger) -> None:
+    start, wanted = after_all(parted), following(parted, 0, 1, 2)
+    spend(parted, "1", created_at=start + timedelta(days=3), request_id="r")
+    done = maintain(at(parted, start))
+    assert (done.made, done.late) == (wanted, ())
+    assert places(parted) == [("r", f"usage_records_{wanted[0]:%Y_%m}")]
 
 
 def test_a_request_is_counted_once_over_all_months(parted: Ledger) -> None:
@@ -182,7 +222,8 @@ def test_of_writers_who_race_for_a_request_one_records_it(parted: Ledger) -> Non
 
 def test_partitions_are_made_while_others_write(parted: Ledger) -> None:
     """Records of months whose partition is just being made, or is refused because they came first, are all counted."""
-    months = [datetime(2027, month, 9, tzinfo=UTC) for month in range(1, 13)]
+    start = after_all(parted)
+    months = [start + timedelta(days=31 * number + 9) for number in range(12)]
     begun = threading.Barrier(4)
 
     def write(number: int) -> None:
@@ -197,11 +238,10 @@ def test_partitions_are_made_while_others_write(parted: Ledger) -> None:
 
     def make() -> Maintained:
         begun.wait()
-        return maintain(at(parted, datetime(2027, 10, 1, tzinfo=UTC)))
+        return maintain(at(parted, start + timedelta(days=280)))
 
     with ThreadPoolExecutor(4) as threads:
         writers = [threads.submit(write, number) for number in range(3)]
-        maintain(at(parted, datetime(2026, 12, 1, tzinfo=UTC)))
         done = threads.submit(make).result()
         for writer in writers:
             writer.result()
@@ -216,7 +256,7 @@ def test_a_request_whose_record_is_missing_is_no_duplicate(parted: Ledger) -> No
     execute(parted, "INSERT INTO usage_request_ids VALUES ('openai', 'r', 4711, :at)", {"at": NOON})
     done = record_usage(parted, [usage(request_id="r")])
     assert (done.recorded, done.duplicates) == (0, 0)
-    assert done.conflicts == ((0, "request id r is taken, but its record is missing"),)
+    assert done.conflicts == ((0, "request id r was already recorded with other content (id)"),)
 
 
 def test_an_id_that_a_writer_chose_is_not_taken_twice(parted: Ledger) -> None:
@@ -341,7 +381,7 @@ def test_an_older_ledger_keeps_its_records_where_they_lie(empty_postgres_url: st
         assert dict(places(ledger)) == {
             "old": "usage_records_before",
             "waiting": "usage_records_before",
-            "far": "usage_records_default",
+            "far": "usage_records_later",
         }
         assert settle(ledger).counted == 3
         for request in ("old", "far"):
@@ -350,12 +390,12 @@ def test_an_older_ledger_keeps_its_records_where_they_lie(empty_postgres_url: st
         assert record_usage(ledger, [usage(request_id="new", created_at=NOON)]).recorded == 1
         assert reconcile(ledger) == ()
         names = {row[0] for row in query(ledger, "SELECT relname FROM pg_class WHERE relname LIKE 'ix_usage_model_%'")}
-        assert {"ix_usage_model_before", "ix_usage_model_default"} <= names and len(names) == 4
+        assert {"ix_usage_model_before", "ix_usage_model_later"} <= names and len(names) == 4
         may = f"has_column_privilege('{gateway}', 'usage_records', 'request_id', 'INSERT')"
         may += f", has_table_privilege('{gateway}', 'usage_request_ids', 'INSERT')"
         may += f", has_table_privilege('{gateway}', 'usage_records', 'SELECT')"
         may += f", has_table_privilege('{gateway}', 'usage_records', 'INSERT')"
-        assert query(ledger, f"SELECT {may}") == [(True, True, True, False)]
+        assert query(ledger, f"SELECT {may}") == [(True, False, True, False)]
     finally:
         execute(ledger, f"DROP OWNED BY {gateway}")
         execute(ledger, f"DROP ROLE {gateway}")
@@ -379,7 +419,7 @@ def test_a_role_that_does_not_own_the_tables_is_told_and_its_timer_waits(parted:
     execute(parted, f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
     try:
         url = parted.database.url.set(username=role).render_as_string(hide_password=False)
-        app = at(opened(url), NOON + timedelta(days=100))
+        app = at(opened(url), after_all(parted))
         assert not is_due(app)
         with pytest.raises(NotPermitted, match="does not own the tables"):
             maintain(app)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,7 +17,16 @@ from billing_console.services.audit import Trail
 from billing_console.services.changes import change
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
-from db.partitions import Partition, add_partition, may_make_partitions, partitions
+from db.partitions import (
+    PREFIX,
+    Partition,
+    may_make_partitions,
+    newest,
+    partitions,
+    split_before,
+    split_later,
+    split_whole,
+)
 from db.schema import UsageRecord
 from db.statements import table_of
 
@@ -31,33 +39,37 @@ PATIENCE_SECONDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """The first days of the months that got a partition, and of those that cannot: records came before it was made."""
+    """The first days of the months that got a partition, and of those that share one, since records came before it."""
 
     made: tuple[date, ...]
     late: tuple[date, ...]
 
 
+NOTHING = Maintained((), ())
+
+
 def maintain(ledger: Ledger, since: date | None = None) -> Maintained:
     """Make the partitions that are missing, of this month and the next two, and of all from the month of `since` on.
 
-    Does nothing on SQLite, where all usage is in one table. A record needs no partition of its month: one for all other
-    records takes it, and the month then stays there. Raises NotPermitted for a database role that does not own the
-    tables, and Unavailable where others use them for too long.
+    Does nothing on SQLite, where all usage is in one table. A record needs no partition of its month: those of all
+    earlier and all later times take it. Raises NotPermitted for a database role that does not own the tables, and
+    Unavailable where others use them for too long.
     """
     if ledger.database.is_sqlite:
-        return Maintained((), ())
+        return NOTHING
 
     def work(session: Session, trail: Trail) -> Maintained:
-        found = _missing(session, ledger, since)
-        if not found:
-            return Maintained((), ())
+        if not _is_missing(session, ledger, since):
+            return NOTHING
         if not may_make_partitions(session):
             raise NotPermitted(
                 _("This role of the database does not own the tables; nothing was changed."),
                 _("Run maintain with the role that ran init."),
             )
         session.connection().execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'"))
-        done = make_partitions(session, ledger.timezone, found)
+        # Before the newest record is looked for: who writes meanwhile must not put in another.
+        session.connection().execute(text("LOCK TABLE usage_records IN ACCESS EXCLUSIVE MODE"))
+        done = make_partitions(session, ledger.timezone, ledger.clock(), since)
         if done.made:
             trail.note(None, {"partitions": [_spelled(month) for month in done.made]})
         return done
@@ -70,54 +82,83 @@ def is_due(ledger: Ledger) -> bool:
     if ledger.database.is_sqlite:
         return False
     with reading(ledger.database) as session:
-        return bool(_missing(session, ledger, None)) and may_make_partitions(session)
+        return _is_missing(session, ledger, None) and may_make_partitions(session)
 
 
-def make_partitions(session: Session, zone: ZoneInfo, months: Iterable[date]) -> Maintained:
-    """Make a partition for each of these months, given by their first days, that has none."""
-    made: list[date] = []
-    late: list[date] = []
-    known = partitions(session)
-    for month in months:
-        start, end = _bounds(month, zone)
-        if not _covered(known, start, end):
-            (made if add_partition(session, f"{month:%Y_%m}", start, end) else late).append(month)
-    return Maintained(tuple(made), tuple(late))
+def make_partitions(session: Session, zone: ZoneInfo, now: datetime, since: date | None = None) -> Maintained:
+    """Make the partitions of this month and the next two, and of all from the month of `since` on, where missing."""
+    if partitions(session)[0].end is None:
+        split_whole(session, start_of(day_of(now, zone).replace(day=1), zone))
+    ahead = _make_later(session, zone, now)
+    back = NOTHING if since is None else _make_before(session, zone, since)
+    return Maintained(back.made + ahead.made, back.late + ahead.late)
 
 
-def months_ahead(now: datetime, zone: ZoneInfo, since: date | None = None) -> list[date]:
-    """Return the first days of this month and of those that are made ahead, from the month of `since` on."""
+def _make_later(session: Session, zone: ZoneInfo, now: datetime) -> Maintained:
+    later = partitions(session)[-1]
+    assert later.start is not None
+    months = _months(day_of(later.start, zone), _last(now, zone))
+    if not months:
+        return NOTHING
+    last = newest(session, later.start, _bounds(months[-1], zone)[1])
+    used = 0 if last is None else 1 + months.index(day_of(last, zone).replace(day=1))
+    shared = None
+    if used:
+        name = f"{months[0]:%Y_%m}" + (f"_to_{months[used - 1]:%Y_%m}" if used > 1 else "")
+        shared = Partition(PREFIX + name, later.start, _bounds(months[used - 1], zone)[1])
+    split_later(session, later, [_partition(month, zone) for month in months[used:]], shared)
+    if used == 1:
+        used = 0
+    return Maintained(tuple(months[used:]), tuple(months[:used]))
+
+
+def _make_before(session: Session, zone: ZoneInfo, since: date) -> Maintained:
+    before = partitions(session)[0]
+    assert before.end is not None
+    months = _months(since, _previous(day_of(before.end, zone)))
+    if not months:
+        return NOTHING
+    last = newest(session, None, before.end)
+    used = sum(last is not None and month <= day_of(last, zone) for month in months)
+    if months[used:]:
+        split_before(session, before, [_partition(month, zone) for month in months[used:]])
+    return Maintained(tuple(months[used:]), tuple(months[:used]))
+
+
+def first_month(session: Session, zone: ZoneInfo) -> date | None:
+    """Return the first day of the month of the oldest record."""
+    oldest = session.connection().execute(select(func.min(table_of(UsageRecord).c.created_at))).scalar_one()
+    return None if oldest is None else day_of(oldest, zone).replace(day=1)
+
+
+def _is_missing(session: Session, ledger: Ledger, since: date | None) -> bool:
+    known, zone = partitions(session), ledger.timezone
+    before, later = known[0].end, known[-1].start
+    assert before is not None and later is not None
+    wanted = since is not None and since.replace(day=1) < day_of(before, zone)
+    return wanted or day_of(later, zone) <= _last(ledger.clock(), zone)
+
+
+def _last(now: datetime, zone: ZoneInfo) -> date:
+    """Return the first day of the last month that is made ahead."""
     month = day_of(now, zone).replace(day=1)
-    last = month
     for _number in range(AHEAD):
-        last = _next(last)
-    months = [month if since is None else min(month, since.replace(day=1))]
-    while months[-1] < last:
-        months.append(_next(months[-1]))
+        month = _next(month)
+    return month
+
+
+def _months(first: date, last: date) -> list[date]:
+    """Return the first days of all months from one to another."""
+    months = []
+    month = first.replace(day=1)
+    while month <= last:
+        months.append(month)
+        month = _next(month)
     return months
 
 
-def months_used(session: Session, zone: ZoneInfo) -> list[date]:
-    """Return the first days of the months that have records, by one seek each."""
-    created_at = table_of(UsageRecord).c.created_at
-    months: list[date] = []
-    query = select(func.min(created_at))
-    found = session.connection().execute(query).scalar_one()
-    while found is not None:
-        months.append(day_of(found, zone).replace(day=1))
-        after = created_at >= _bounds(months[-1], zone)[1]
-        found = session.connection().execute(query.where(after)).scalar_one()
-    return months
-
-
-def _missing(session: Session, ledger: Ledger, since: date | None) -> list[date]:
-    known = partitions(session)
-    months = months_ahead(ledger.clock(), ledger.timezone, since)
-    return [month for month in months if not _covered(known, *_bounds(month, ledger.timezone))]
-
-
-def _covered(known: Iterable[Partition], start: datetime, end: datetime) -> bool:
-    return any(partition.overlaps(start, end) for partition in known)
+def _partition(month: date, zone: ZoneInfo) -> Partition:
+    return Partition(f"{PREFIX}{month:%Y_%m}", *_bounds(month, zone))
 
 
 def _bounds(month: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -126,6 +167,10 @@ def _bounds(month: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
 
 def _next(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1)
+
+
+def _previous(month: date) -> date:
+    return (month - timedelta(days=1)).replace(day=1)
 
 
 def _spelled(month: date) -> str:

@@ -260,7 +260,7 @@ def _differing(session: Session, records: Sequence[NewUsage], repeats: list[int]
             record = records[position]
             row = stored.get((record.provider_id, record.request_id))
             if row is None:
-                found[position] = [_("its record is missing")]
+                found[position] = ["id"]
                 continue
             differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
             if differing:

@@ -14,10 +14,11 @@ from alembic import op
 
 from db.migrations.tables import append_only
 from db.migrations.versions.r0001_ledger import USAGE_FACT
-from db.partitions import name_indexes
+from db.migrations.versions.r0005_bounds import statements as bounds
+from db.partitions import BEFORE, LATER, attach, create
 
-revision = "0005"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -45,7 +46,7 @@ def upgrade() -> None:
 
 def _set_aside() -> None:
     """Take its name and those of its indexes from the old table, and what a partition cannot have."""
-    for trigger in ("outbox", "no_update", "no_delete"):
+    for trigger in ("outbox", "bounds", "no_update", "no_delete"):
         op.execute(f"DROP TRIGGER usage_records_{trigger} ON usage_records")
     op.execute("ALTER TABLE usage_records DROP CONSTRAINT usage_records_pkey")
     op.execute(
@@ -64,12 +65,6 @@ def _partitioned() -> None:
     op.execute("ALTER SEQUENCE usage_records_id_seq OWNED BY usage_records.id")
     for name, columns in INDEXES.items():
         op.execute(f"CREATE INDEX {name} ON usage_records {columns}")
-    op.execute("CREATE TABLE usage_records_default PARTITION OF usage_records DEFAULT")
-    name_indexes(op.get_bind(), "usage_records_default", "default")
-    # A trigger can only fail: a key of each partition lets ON CONFLICT DO NOTHING pass over a call that is sent again.
-    op.execute(
-        "CREATE UNIQUE INDEX uq_usage_records_request_default ON usage_records_default (provider_id, request_id)"
-    )
 
 
 def _request_ids() -> None:
@@ -88,9 +83,15 @@ def _request_ids() -> None:
 
 
 def _triggers() -> None:
-    """Put back what keeps records as they are; what others insert claims its request before it enters the outbox."""
+    """Put back what keeps records as they are; what others insert claims its request before it enters the outbox.
+
+    The trigger acts for the owner of the ledger, so that a gateway needs no right but to insert its calls.
+    """
+    connection = op.get_bind()
+    schema = connection.execute(sa.text("SELECT quote_ident(current_schema())")).scalar_one()
     op.execute(
-        "CREATE OR REPLACE FUNCTION usage_to_outbox() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "CREATE OR REPLACE FUNCTION usage_to_outbox() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+        f" SET search_path = pg_catalog, {schema}, pg_temp AS $$ BEGIN"
         " INSERT INTO usage_request_ids (provider_id, request_id, usage_id, created_at)"
         " VALUES (NEW.provider_id, NEW.request_id, NEW.id, NEW.created_at);"
         " INSERT INTO usage_outbox (usage_id, usage_check, provider_check, cost_check)"
@@ -104,6 +105,8 @@ def _triggers() -> None:
         "CREATE TRIGGER usage_records_outbox AFTER INSERT ON usage_records FOR EACH ROW"
         " WHEN (NEW.counted_by_settler) EXECUTE FUNCTION usage_to_outbox()"
     )
+    for statement in bounds(connection.dialect.name)[1:]:
+        op.execute(statement)
     changed = " OR ".join(f"NEW.{column} IS DISTINCT FROM OLD.{column}" for column in USAGE_FACT)
     op.execute(
         "CREATE TRIGGER usage_records_no_update BEFORE UPDATE ON usage_records FOR EACH ROW"
@@ -142,20 +145,20 @@ def _take_in() -> None:
     ).all()
     for role, privilege, columns in by_column:
         op.execute(f"GRANT {privilege} ({columns}) ON usage_records TO {role}")
-        if privilege == "INSERT":
-            op.execute(f"GRANT INSERT ON usage_request_ids TO {role}")
     if connection.execute(sa.text("SELECT 1 FROM usage_records_before LIMIT 1")).first() is None:
+        # A new ledger, whose time zone is not known yet: who fills it makes the months of this one.
         op.execute("DROP TABLE usage_records_before")
+        create(connection, BEFORE)
+        attach(connection, BEFORE, None, None)
         return
-    end = _end_of_month(connection).isoformat()
+    end = _end_of_month(connection)
+    create(connection, LATER)
     op.execute(
-        f"WITH later AS (DELETE FROM usage_records_before WHERE created_at >= '{end}' RETURNING *)"
-        " INSERT INTO usage_records_default SELECT * FROM later"
+        f"WITH later AS (DELETE FROM usage_records_before WHERE created_at >= '{end.isoformat()}' RETURNING *)"
+        " INSERT INTO usage_records_later SELECT * FROM later"
     )
-    op.execute(
-        f"ALTER TABLE usage_records ATTACH PARTITION usage_records_before FOR VALUES FROM (MINVALUE) TO ('{end}')"
-    )
-    name_indexes(connection, "usage_records_before", "before")
+    attach(connection, BEFORE, None, end)
+    attach(connection, LATER, end, None)
 
 
 def _end_of_month(connection: sa.Connection) -> datetime:
