@@ -13,6 +13,7 @@ from billing_console.money import plain
 if TYPE_CHECKING:
     from billing_console.services.alerts import AlertView
     from billing_console.services.approvals import ApprovalView
+    from billing_console.services.archive import Archived
     from billing_console.services.audit import AuditView
     from billing_console.services.audit_anchor import Anchor
     from billing_console.services.audit_verify import AuditFinding
@@ -424,6 +425,14 @@ SETTLED: Fields[Settled] = {
 MAINTAINED: Fields[Maintained] = {
     "made": lambda done: [f"{month:%Y-%m}" for month in done.made],
     "late": lambda done: [f"{month:%Y-%m}" for month in done.late],
+}
+
+ARCHIVED: Fields[Archived] = {
+    "first": lambda done: f"{done.first:%Y-%m}",
+    "last": lambda done: f"{done.last:%Y-%m}",
+    "calls": lambda done: done.calls,
+    "costAmount": lambda done: done.cost,
+    "file": lambda done: done.file,
 }
 
 BACKED_UP: Fields[BackedUp] = {

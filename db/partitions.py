@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from db.schema import UsageRecord
+from db.schema import ArchivedRequest, UsageRecord
 from db.statements import is_sqlite, table_of
 
 REQUEST_IDS = Table(
@@ -150,6 +150,24 @@ def split_later(session: Session, later: Partition, months: Sequence[Partition],
     attach(connection, later.name, end, None)
 
 
+def lock_until(session: Session, end: datetime) -> None:
+    """Let nobody write records of times up to an instant before this transaction ends; others are written and read."""
+    for partition in partitions(session):
+        if partition.end is not None and partition.end <= end:
+            session.connection().exec_driver_sql(f"LOCK TABLE {partition.name} IN SHARE MODE")
+
+
+def drop_until(session: Session, end: datetime) -> None:
+    """Drop the partitions of all times up to an instant, at which one ends, with all that they hold."""
+    connection = session.connection()
+    for partition in partitions(session):
+        if partition.end is not None and partition.end <= end:
+            detach(connection, partition.name)
+            connection.exec_driver_sql(f"DROP TABLE {partition.name}")
+    create(connection, BEFORE)
+    attach(connection, BEFORE, None, end)
+
+
 def create(connection: Connection, name: str) -> None:
     """Make the table of a partition, which is attached when its records are in it."""
     connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE usage_records INCLUDING ALL)")
@@ -251,27 +269,33 @@ def _at(places: Sequence[tuple[int, datetime]]) -> ColumnElement[bool]:
 
 def unknown_requests(session: Session) -> int:
     """Count the records that were put in past the triggers, so that their request could be recorded once more."""
-    query = select(func.count()).select_from(table_of(UsageRecord)).where(_unknown())
-    return int(session.connection().execute(query).scalar_one())
+    found = [select(func.count()).select_from(table).where(_unknown(table, key)) for table, key in _REQUESTS]
+    return sum(int(session.connection().execute(query).scalar_one()) for query in found)
 
 
 def know_requests(session: Session) -> None:
-    """Make every request known that has a record, as after these were copied past the triggers.
+    """Make every request known that has a record or had one, as after these were copied past the triggers.
 
     Of records that share a request one alone can stand for it: the others go on being unknown.
     """
-    records = table_of(UsageRecord).c
-    found = select(records.provider_id, records.request_id, records.id, records.created_at).where(_unknown())
-    statement = postgresql_insert(REQUEST_IDS).from_select([each.name for each in REQUEST_IDS.columns], found)
-    session.connection().execute(statement.on_conflict_do_nothing())
+    for table, key in _REQUESTS:
+        columns = table.c
+        found = select(columns.provider_id, columns.request_id, columns[key], columns.created_at)
+        statement = postgresql_insert(REQUEST_IDS).from_select(
+            [each.name for each in REQUEST_IDS.columns], found.where(_unknown(table, key))
+        )
+        session.connection().execute(statement.on_conflict_do_nothing())
 
 
-def _unknown() -> ColumnElement[bool]:
-    records, ids = table_of(UsageRecord).c, REQUEST_IDS.c
+_REQUESTS = ((table_of(UsageRecord), "id"), (table_of(ArchivedRequest), "usage_id"))
+
+
+def _unknown(table: Table, key: str) -> ColumnElement[bool]:
+    ids = REQUEST_IDS.c
     same = and_(
-        ids.provider_id == records.provider_id,
-        ids.request_id == records.request_id,
-        ids.usage_id == records.id,
-        ids.created_at == records.created_at,
+        ids.provider_id == table.c.provider_id,
+        ids.request_id == table.c.request_id,
+        ids.usage_id == table.c[key],
+        ids.created_at == table.c.created_at,
     )
     return ~select(ids.usage_id).where(same).exists()

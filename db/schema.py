@@ -183,6 +183,63 @@ class DailyCostStat(SQLModel, table=True):
     failed_count: int = Field(sa_type=BigInteger)
 
 
+class UsageArchive(SQLModel, table=True):
+    """A file to which usage records were moved; `removed` of its `calls` are in the ledger no more.
+
+    All of them are when it is done; until then the next run goes on, with the records up to `last_id` from `starts_at`
+    to before `ends_at`.
+    """
+
+    __tablename__ = "usage_archives"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    file_name: str = Field(sa_type=Text)
+    sha256: str = Field(sa_type=Text)
+    starts_at: datetime
+    ends_at: datetime
+    last_id: int = Field(sa_type=BigInteger)
+    calls: int = Field(sa_type=BigInteger)
+    cost_amount: Decimal = Field(sa_type=Money)
+    removed: int = Field(sa_type=BigInteger)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class ArchivedStat(SQLModel, table=True):
+    """What archived records add to the daily statistics."""
+
+    __tablename__ = "archived_stats"
+
+    stat_date: date = Field(primary_key=True)
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    model_id: str = Field(primary_key=True, sa_type=Text)
+    usage_type: str = Field(primary_key=True, sa_type=Text)
+    total_usage: Decimal = Field(sa_type=Quantity)
+    total_cost: Decimal = Field(sa_type=Money)
+    call_count: int = Field(sa_type=BigInteger)
+    failed_count: int = Field(sa_type=BigInteger)
+
+
+class ArchivedCost(SQLModel, table=True):
+    """What the archived records of a user cost."""
+
+    __tablename__ = "archived_costs"
+
+    user_id: str = Field(primary_key=True, sa_type=Text)
+    cost_amount: Decimal = Field(sa_type=Money)
+
+
+class ArchivedRequest(SQLModel, table=True):
+    """A request whose record is archived, so that it is not counted once more; append-only."""
+
+    __tablename__ = "archived_requests"
+
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    usage_id: int = Field(sa_type=BigInteger)
+    created_at: datetime
+
+
 class ResourcePool(SQLModel, table=True):
     """The prepaid balance at a provider; the row exists for every provider so that its use is counted from the start.
 

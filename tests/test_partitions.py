@@ -256,7 +256,7 @@ def test_a_request_whose_record_is_missing_is_no_duplicate(parted: Ledger) -> No
     execute(parted, "INSERT INTO usage_request_ids VALUES ('openai', 'r', 4711, :at)", {"at": NOON})
     done = record_usage(parted, [usage(request_id="r")])
     assert (done.recorded, done.duplicates) == (0, 0)
-    assert done.conflicts == ((0, "request id r was already recorded with other content (id)"),)
+    assert done.conflicts == ((0, "request id r was already recorded with other content (created_at)"),)
 
 
 def test_an_id_that_a_writer_chose_is_not_taken_twice(parted: Ledger) -> None:

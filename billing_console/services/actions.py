@@ -18,6 +18,7 @@ class Action(StrEnum):
     BACKUP = "ledger.backup"
     RESTORE = "ledger.restore"
     MAINTAIN = "ledger.maintain"
+    ARCHIVE = "ledger.archive"
     POOL_OPEN = "pools.add"
     POOL_THRESHOLD = "pools.threshold"
     POOL_CHECK = "pools.check"

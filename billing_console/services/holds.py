@@ -14,6 +14,7 @@ from sqlmodel import Session
 from billing_console.errors import Conflict, InvalidInput, Refused
 from billing_console.i18n import _
 from billing_console.money import EXACT, LEDGER_LIMIT, NANO, shown_exact
+from billing_console.services.archived import archived_requests
 from billing_console.services.ledger import Ledger
 from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
@@ -255,7 +256,8 @@ def _held(session: Session, keys: list[Key]) -> dict[Key, dict[str, Any]]:
 def _recorded(session: Session, keys: list[Key]) -> set[Key]:
     columns = table_of(UsageRecord).c
     query = select(columns.provider_id, columns.request_id).where(with_requests(session, keys))
-    return {(provider, request) for provider, request in session.connection().execute(query)}
+    found = {(provider, request) for provider, request in session.connection().execute(query)}
+    return found | archived_requests(session, keys).keys()
 
 
 def _disabled(session: Session, pairs: list[Key]) -> set[Key]:

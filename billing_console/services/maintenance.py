@@ -77,6 +77,18 @@ def maintain(ledger: Ledger, since: date | None = None) -> Maintained:
     return change(ledger, Action.MAINTAIN, "", work)
 
 
+def missing(ledger: Ledger, since: date | None = None) -> tuple[date, ...]:
+    """Return the first days of the months that `maintain` would care for now."""
+    if ledger.database.is_sqlite:
+        return ()
+    with reading(ledger.database) as session:
+        known, zone = partitions(session), ledger.timezone
+    before, later = known[0].end, known[-1].start
+    assert before is not None and later is not None
+    back = () if since is None else _months(since, _previous(day_of(before, zone)))
+    return (*back, *_months(day_of(later, zone), _last(ledger.clock(), zone)))
+
+
 def is_due(ledger: Ledger) -> bool:
     """Tell whether a partition of this month or the next two is missing and can be made by this role."""
     if ledger.database.is_sqlite:
@@ -143,7 +155,7 @@ def _last(now: datetime, zone: ZoneInfo) -> date:
     """Return the first day of the last month that is made ahead."""
     month = day_of(now, zone).replace(day=1)
     for _number in range(AHEAD):
-        month = _next(month)
+        month = next_month(month)
     return month
 
 
@@ -153,7 +165,7 @@ def _months(first: date, last: date) -> list[date]:
     month = first.replace(day=1)
     while month <= last:
         months.append(month)
-        month = _next(month)
+        month = next_month(month)
     return months
 
 
@@ -162,10 +174,11 @@ def _partition(month: date, zone: ZoneInfo) -> Partition:
 
 
 def _bounds(month: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    return start_of(month, zone), start_of(_next(month), zone)
+    return start_of(month, zone), start_of(next_month(month), zone)
 
 
-def _next(month: date) -> date:
+def next_month(month: date) -> date:
+    """Return the first day of the month after that of a day."""
     return (month + timedelta(days=31)).replace(day=1)
 
 

@@ -15,6 +15,7 @@ from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.money import EXACT, LEDGER_LIMIT, NANO
 from billing_console.services.actions import Action
+from billing_console.services.archived import archived_requests
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
 from billing_console.services.changes import change
@@ -251,18 +252,24 @@ _SAME = ("user_id", "model_id", "usage_type", "input_tokens", "output_tokens", "
 
 
 def _differing(session: Session, records: Sequence[NewUsage], repeats: list[int]) -> dict[int, list[str]]:
-    """Return for each repeat that is another call than the one recorded in what they differ."""
+    """Return for each repeat that is another call than the one recorded in what they differ.
+
+    Of a call whose record is archived the ledger knows its time alone.
+    """
     found = {}
     for start in range(0, len(repeats), 500):
         chunk = repeats[start : start + 500]
-        stored = _stored(session, [(records[p].provider_id, records[p].request_id) for p in chunk])
+        keys = [(records[p].provider_id, records[p].request_id) for p in chunk]
+        stored = _stored(session, keys)
+        archived = archived_requests(session, [key for key in keys if key not in stored])
         for position in chunk:
             record = records[position]
-            row = stored.get((record.provider_id, record.request_id))
-            if row is None:
-                found[position] = ["id"]
-                continue
-            differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
+            key = (record.provider_id, record.request_id)
+            if key in stored:
+                row = stored[key]
+                differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
+            else:
+                differing = [] if archived.get(key) == record.created_at else ["created_at"]
             if differing:
                 found[position] = differing
     return found

@@ -1,7 +1,7 @@
 """Keep usage records in monthly partitions on PostgreSQL, where a table of requests keeps each unique.
 
 The records there are become one partition, up to the end of this month, where they lie: none of them is copied.
-SQLite stays as it is.
+On both engines it makes the tables that stand for records which were moved to files.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from alembic import op
 
-from db.migrations.tables import append_only
+from db.migrations.tables import append_only, ident, instant
+from db.migrations.tables import create as create_table
+from db.migrations.tables import text as column_of_text
 from db.migrations.versions.r0001_ledger import USAGE_FACT
 from db.migrations.versions.r0005_bounds import statements as bounds
 from db.partitions import BEFORE, LATER, attach, create
+from db.types import Money, Quantity
 
 revision = "0007"
 down_revision = "0005"
@@ -35,13 +38,61 @@ INDEXES = {
 
 def upgrade() -> None:
     """Apply the revision."""
+    _archives()
     if op.get_bind().dialect.name == "sqlite":
+        _sqlite_triggers()
         return
     _set_aside()
     _partitioned()
     _request_ids()
     _take_in()
     _triggers()
+
+
+def _archives() -> None:
+    create_table(
+        "usage_archives",
+        ident(),
+        *(column_of_text(name) for name in ("file_name", "sha256", "operator")),
+        *(instant(name) for name in ("starts_at", "ends_at", "created_at")),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("last_id", "calls", "removed")),
+        sa.Column("cost_amount", Money(), nullable=False),
+    )
+    create_table(
+        "archived_stats",
+        sa.Column("stat_date", sa.Date(), primary_key=True),
+        *(sa.Column(name, sa.Text(), primary_key=True) for name in ("provider_id", "model_id", "usage_type")),
+        sa.Column("total_usage", Quantity(), nullable=False),
+        sa.Column("total_cost", Money(), nullable=False),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("call_count", "failed_count")),
+    )
+    create_table(
+        "archived_costs",
+        sa.Column("user_id", sa.Text(), primary_key=True),
+        sa.Column("cost_amount", Money(), nullable=False),
+    )
+    create_table(
+        "archived_requests",
+        *(sa.Column(name, sa.Text(), primary_key=True) for name in ("provider_id", "request_id")),
+        sa.Column("usage_id", sa.BigInteger(), nullable=False),
+        instant("created_at"),
+    )
+    append_only("archived_requests")
+
+
+def _sqlite_triggers() -> None:
+    """Let a record go that is archived, and let no archived one come again."""
+    same = "a.provider_id = {0}.provider_id AND a.request_id = {0}.request_id"
+    archived = f"EXISTS (SELECT 1 FROM archived_requests AS a WHERE {same})"
+    op.execute("DROP TRIGGER usage_records_no_delete")
+    op.execute(
+        f"CREATE TRIGGER usage_records_no_delete BEFORE DELETE ON usage_records WHEN NOT {archived.format('OLD')}"
+        " BEGIN SELECT RAISE(ABORT, 'usage_records is append-only'); END"
+    )
+    op.execute(
+        f"CREATE TRIGGER usage_records_archived BEFORE INSERT ON usage_records WHEN {archived.format('NEW')}"
+        " BEGIN SELECT RAISE(IGNORE); END"
+    )
 
 
 def _set_aside() -> None:
@@ -114,8 +165,13 @@ def _triggers() -> None:
         " EXECUTE FUNCTION refuse_change('usage_records')"
     )
     op.execute(
+        "CREATE FUNCTION usage_stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT 1 FROM"
+        " archived_requests AS a WHERE a.provider_id = OLD.provider_id AND a.request_id = OLD.request_id)"
+        " THEN RETURN OLD; END IF; RAISE EXCEPTION 'usage_records is append-only'; END $$"
+    )
+    op.execute(
         "CREATE TRIGGER usage_records_no_delete BEFORE DELETE ON usage_records FOR EACH ROW"
-        " EXECUTE FUNCTION refuse_change('usage_records')"
+        " EXECUTE FUNCTION usage_stays()"
     )
 
 
