@@ -389,8 +389,12 @@ def back_to_0002(ledger: Ledger) -> None:
             execute(ledger, f"ALTER TABLE {table} DROP COLUMN {column}")
     for table in ("periodic_quotas", "budgets", "api_tokens", "holds"):
         execute(ledger, f"DROP TABLE {table}")
-    if not ledger.database.is_sqlite:
+    if ledger.database.is_sqlite:
+        execute(ledger, "DROP TRIGGER usage_records_archived")
+    else:
         back_to_one_table(ledger)
+    for table in ("usage_archives", "archived_stats", "archived_costs", "archived_requests"):
+        execute(ledger, f"DROP TABLE {table}")
     execute(ledger, "UPDATE alembic_version SET version_num = '0002'")
 
 
@@ -401,6 +405,7 @@ def back_to_one_table(ledger: Ledger) -> None:
         "INSERT INTO one SELECT * FROM usage_records",
         "ALTER SEQUENCE usage_records_id_seq OWNED BY one.id",
         "DROP TABLE usage_records, usage_request_ids",
+        "DROP FUNCTION usage_stays",
         "ALTER TABLE one RENAME TO usage_records",
         "ALTER TABLE usage_records ADD CONSTRAINT usage_records_pkey PRIMARY KEY (id),"
         " ADD CONSTRAINT uq_usage_records_request UNIQUE (provider_id, request_id)",
