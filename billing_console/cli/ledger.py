@@ -17,6 +17,7 @@ from billing_console.cli.output import (
     OneFormat,
     OneFormatOption,
     say,
+    write,
     write_list,
     write_result,
 )
@@ -24,6 +25,7 @@ from billing_console.cli.progress import bar
 from billing_console.errors import ExitCode, InvalidInput
 from billing_console.i18n import N_, _, ngettext
 from billing_console.money import plain
+from billing_console.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +98,14 @@ def maintain(
             moved = archivable(ledger, keep_months) if dry_run else archive_usage(ledger, keep_months, archive)
     words = [_("Partitions made: %(made)s.") % {"made": _months(done.made)}]
     words += [_archived_line(each) for each in moved]
-    record = {**wire.record(wire.MAINTAINED, done), "archived": [wire.record(wire.ARCHIVED, each) for each in moved]}
-    write_result(record, "\n".join(words), form)
+    record: dict[str, object] = {
+        **wire.record(wire.MAINTAINED, done),
+        "archived": [wire.record(wire.ARCHIVED, each) for each in moved],
+    }
+    if form is OneFormat.JSON:
+        write_result(record, "", form)
+    else:
+        write("".join(f"{clean(line)}\n" for line in words))
     if dry_run:
         say(_("Nothing was changed."))
     if done.late:
