@@ -13,7 +13,7 @@ from billing_console.money import plain
 if TYPE_CHECKING:
     from billing_console.services.alerts import AlertView
     from billing_console.services.approvals import ApprovalView
-    from billing_console.services.archive import Archived
+    from billing_console.services.archive_units import Archived
     from billing_console.services.audit import AuditView
     from billing_console.services.audit_anchor import Anchor
     from billing_console.services.audit_verify import AuditFinding

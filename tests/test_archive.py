@@ -6,6 +6,9 @@ import csv
 import gzip
 import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +19,8 @@ from sqlalchemy.exc import DBAPIError
 
 from billing_console.errors import BillingError, Conflict, InvalidInput, Refused, Unavailable
 from billing_console.services import archive
-from billing_console.services.archive import archivable, archive_usage
+from billing_console.services.archive import archive_usage
+from billing_console.services.archive_units import archivable
 from billing_console.services.audit_verify import verify_audit
 from billing_console.services.backup import back_up, restore
 from billing_console.services.costs import CostFilter, cost_totals
@@ -315,4 +319,23 @@ def test_a_quota_is_as_it_was(old: Ledger, tmp_path: Path) -> None:
     grant_quota(old, "bob", Decimal(40), reference="r")
     archive_usage(old, 1, tmp_path)
     assert query(old, "SELECT used_amount FROM user_quotas WHERE user_id = 'bob'") == [(30_000_000_000,)]
+    proved(old)
+
+
+def test_two_runs_at_once_move_each_record_once(old: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "BATCH", 3)
+    unparted(old)
+    begun = threading.Barrier(2)
+
+    def run(_number: int) -> None:
+        begun.wait()
+        with suppress(BillingError):
+            archive_usage(old, 1, tmp_path)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(run, range(2)))
+    archive_usage(old, 1, tmp_path)
+    assert query(old, "SELECT count(*), sum(calls) FROM usage_archives WHERE removed = calls") == [(2, 19)]
+    assert query(old, "SELECT count(*) FROM archived_requests") == [(19,)]
+    assert get_pool(old, "openai").used_amount == 41
     proved(old)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from billing_console.services.archive import Archived
+    from billing_console.services.archive_units import Archived
     from billing_console.services.reconcile import Finding
 
 COLUMNS: tuple[Column[Finding], ...] = (
@@ -84,7 +84,8 @@ def maintain(
     form: OneFormatOption = OneFormat.TEXT,
 ) -> None:
     """Make the partitions of usage records that PostgreSQL needs; move old records to files, where asked to."""
-    from billing_console.services.archive import archivable, archive_usage
+    from billing_console.services.archive import archive_usage
+    from billing_console.services.archive_units import archivable
     from billing_console.services.maintenance import Maintained, missing
     from billing_console.services.maintenance import maintain as make
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,66 +17,48 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, insert, select, text, tuple_
 from sqlmodel import Session
 
-from billing_console.clock import day_of, start_of
-from billing_console.errors import Conflict, InvalidInput, NotPermitted, Refused, Unavailable
+from billing_console.clock import day_of
+from billing_console.errors import Conflict, NotPermitted, Refused, Unavailable
 from billing_console.i18n import _
 from billing_console.services import archived
 from billing_console.services.actions import Action
 from billing_console.services.archive_file import Content, read_archive, write_archive
+from billing_console.services.archive_units import (
+    RECORDS,
+    Archived,
+    Unit,
+    kept_from,
+    months_of,
+    next_unit,
+    require_complete,
+    sums_of,
+)
 from billing_console.services.audit import Trail
 from billing_console.services.audit_verify import archived_ids, verify_in
 from billing_console.services.changes import change, consider
 from billing_console.services.facts import COSTS, KINDS, Digest, read_spans
 from billing_console.services.ledger import Ledger
-from billing_console.services.maintenance import PATIENCE_SECONDS, next_month
+from billing_console.services.maintenance import PATIENCE_SECONDS
 from billing_console.services.quota_due import book_all_due
 from billing_console.services.reconcile import compare, stats_of
 from billing_console.services.session import reading
 from billing_console.services.settlement import settle
 from billing_console.services.spans import Span, Taken, spans_of
-from db.partitions import drop_until, lock_until, may_make_partitions, partitions
+from db.partitions import drop_until, lock_until, may_make_partitions
 from db.schema import (
     ArchivedCost,
     ArchivedRequest,
     ArchivedStat,
     AuditEntry,
     UsageArchive,
-    UsageOutbox,
-    UsageRecord,
 )
 from db.statements import add_rows, is_sqlite, table_of
 
 BATCH = 20_000
 """Records that go in one transaction, for which other writers of an SQLite file wait."""
 
-RECORDS = table_of(UsageRecord)
 ARCHIVES = table_of(UsageArchive)
-
-
-@dataclass(frozen=True, slots=True)
-class Archived:
-    """Records that were moved to a file, or would be: the first and last month, calls, yuan, and the file's name."""
-
-    first: date
-    last: date
-    calls: int
-    cost: Decimal
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """What goes into one file: the records from an instant to before another, up to an id; `whole` is a partition."""
-
-    start: datetime
-    end: datetime
-    last_id: int
-    whole: bool = False
-
-    @property
-    def condition(self) -> ColumnElement[bool]:
-        created_at = RECORDS.c.created_at
-        return (created_at >= self.start) & (created_at < self.end) & (RECORDS.c.id <= self.last_id)
+_BEGUN = select(ARCHIVES).where(ARCHIVES.c.removed < ARCHIVES.c.calls)
 
 
 def archive_usage(ledger: Ledger, keep_months: int, directory: Path) -> tuple[Archived, ...]:
@@ -87,7 +68,7 @@ def archive_usage(ledger: Ledger, keep_months: int, directory: Path) -> tuple[Ar
     have no price or are not counted yet, NotPermitted for a role of the database that does not own the tables, and
     Unavailable for a directory that cannot be written. What was moved until then is in the audit log.
     """
-    end = _kept_from(ledger, keep_months)
+    end = kept_from(ledger, keep_months)
     done: list[Archived] = []
     consider(ledger, Action.ARCHIVE, "", _require_owner)
     settle(ledger)
@@ -95,13 +76,13 @@ def archive_usage(ledger: Ledger, keep_months: int, directory: Path) -> tuple[Ar
     proved = False
     while True:
         with reading(ledger.database) as session:
-            begun = session.connection().execute(select(ARCHIVES).where(ARCHIVES.c.removed < ARCHIVES.c.calls)).first()
-            unit = None if begun else _next_unit(session, ledger, end)
+            begun = session.connection().execute(_BEGUN).first()
+            unit = None if begun else next_unit(session, ledger, end)
             if unit is not None:
                 if not proved:
                     _require_proof(session, ledger)
                     proved = True
-                _require_complete(session, unit)
+                require_complete(session, unit)
         if begun is not None:
             if read_archive(directory / begun.file_name).sha256 != begun.sha256:
                 raise Refused(_("%(file)s is not the file that was written.") % {"file": begun.file_name})
@@ -113,58 +94,12 @@ def archive_usage(ledger: Ledger, keep_months: int, directory: Path) -> tuple[Ar
             done.append(_register(ledger, unit, name, content))
 
 
-def archivable(ledger: Ledger, keep_months: int) -> tuple[Archived, ...]:
-    """Return what `archive_usage` would move, month by month, without a file; raises InvalidInput as it does."""
-    end = _kept_from(ledger, keep_months)
-    found = []
-    created_at = RECORDS.c.created_at
-    with reading(ledger.database) as session:
-        run = session.connection().execute
-        others = RECORDS.c.id != run(select(func.max(RECORDS.c.id))).scalar_one()
-        oldest = run(select(func.min(created_at)).where(others)).scalar_one()
-        while oldest is not None and oldest < end:
-            month = day_of(oldest, ledger.timezone).replace(day=1)
-            stop = start_of(next_month(month), ledger.timezone)
-            calls, cost = _sums(session, (created_at >= oldest) & (created_at < stop) & others)
-            found.append(Archived(month, month, calls, cost, ""))
-            oldest = run(select(func.min(created_at)).where(created_at >= stop, others)).scalar_one()
-    return tuple(found)
-
-
-def _kept_from(ledger: Ledger, keep_months: int) -> datetime:
-    if keep_months < 1:
-        raise InvalidInput(_("Keep at least one month besides this one."), field="keep-months")
-    month = day_of(ledger.clock(), ledger.timezone).replace(day=1)
-    for _number in range(keep_months):
-        month = (month - timedelta(days=1)).replace(day=1)
-    return start_of(month, ledger.timezone)
-
-
 def _require_owner(session: Session) -> None:
     if not is_sqlite(session) and not may_make_partitions(session):
         raise NotPermitted(
             _("This role of the database does not own the tables; nothing was changed."),
             _("Run maintain with the role that ran init."),
         )
-
-
-def _next_unit(session: Session, ledger: Ledger, end: datetime) -> _Unit | None:
-    """Find the oldest records: a whole partition where it is old enough, else those of a month.
-
-    The record with the highest id stays until there is another one: SQLite gives ids anew from there.
-    """
-    run = session.connection().execute
-    highest = run(select(func.max(RECORDS.c.id))).scalar_one()
-    oldest = run(select(func.min(RECORDS.c.created_at)).where(RECORDS.c.id != highest)).scalar_one()
-    if oldest is None:
-        return None
-    stop, whole = start_of(next_month(day_of(oldest, ledger.timezone)), ledger.timezone), False
-    if not is_sqlite(session):
-        last = next(part.end for part in partitions(session) if part.end is None or oldest < part.end)
-        newest = run(select(RECORDS.c.created_at).where(RECORDS.c.id == highest)).scalar_one()
-        if last is not None and last <= end and newest >= last:
-            stop, whole = last, True
-    return _Unit(oldest, stop, highest - 1, whole) if stop <= end else None
 
 
 def _require_proof(session: Session, ledger: Ledger) -> None:
@@ -176,25 +111,8 @@ def _require_proof(session: Session, ledger: Ledger) -> None:
         )
 
 
-def _require_complete(session: Session, unit: _Unit) -> None:
-    waiting = select(table_of(UsageOutbox).c.usage_id).where(table_of(UsageOutbox).c.usage_id == RECORDS.c.id)
-    query = select(func.count()).select_from(RECORDS).where(unit.condition)
-    left = session.connection().execute(query.where(RECORDS.c.cost_amount.is_(None) | waiting.exists())).scalar_one()
-    if left:
-        raise Refused(
-            _("%(count)d calls of these months have no price or are not counted yet.") % {"count": left},
-            _("Run billing-console settle, set the prices, and run billing-console usage reprice."),
-        )
-
-
-def _sums(session: Session, condition: ColumnElement[bool]) -> tuple[int, Decimal]:
-    query = select(func.count(), func.sum(RECORDS.c.cost_amount)).where(condition)
-    calls, cost = session.connection().execute(query).one()
-    return int(calls), cost or Decimal(0)
-
-
-def _write(ledger: Ledger, unit: _Unit, directory: Path) -> tuple[str, Content]:
-    first, last = _months(ledger, unit)
+def _write(ledger: Ledger, unit: Unit, directory: Path) -> tuple[str, Content]:
+    first, last = months_of(ledger, unit)
     stem = f"usage-{first:%Y-%m}" + (f"-to-{last:%Y-%m}" if last != first else "")
     with reading(ledger.database) as session:
         query = select(RECORDS).where(unit.condition).order_by(RECORDS.c.created_at, RECORDS.c.id)
@@ -202,18 +120,17 @@ def _write(ledger: Ledger, unit: _Unit, directory: Path) -> tuple[str, Content]:
         return write_archive(directory, stem, RECORDS.c.keys(), (dict(row._mapping) for row in rows))
 
 
-def _months(ledger: Ledger, unit: _Unit) -> tuple[date, date]:
-    first, last = (day_of(at, ledger.timezone) for at in (unit.start, unit.end - timedelta(microseconds=1)))
-    return first.replace(day=1), last.replace(day=1)
-
-
-def _register(ledger: Ledger, unit: _Unit, name: str, content: Content) -> Archived:
+def _register(ledger: Ledger, unit: Unit, name: str, content: Content) -> Archived:
     """Note in the ledger what is in the file, vouch for what stays of facts that one row vouched for with it, and move.
 
     A partition goes in this very transaction.
     """
 
     def work(session: Session, trail: Trail) -> tuple[int, Archived | None]:
+        if not is_sqlite(session):
+            session.connection().execute(text("LOCK TABLE usage_archives IN SHARE ROW EXCLUSIVE MODE"))
+        if session.connection().execute(_BEGUN).first() is not None:
+            raise _meanwhile()
         if unit.whole:
             session.connection().execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'"))
             lock_until(session, unit.end)
@@ -244,10 +161,14 @@ def _register(ledger: Ledger, unit: _Unit, name: str, content: Content) -> Archi
 
 
 def _require_same(session: Session, condition: ColumnElement[bool], calls: int, cost: Decimal) -> None:
-    if _sums(session, condition) != (calls, cost):
-        raise Conflict(
-            _("Calls of these months came while they were archived; nothing was changed."), _("Run maintain again.")
-        )
+    if sums_of(session, condition) != (calls, cost):
+        raise _meanwhile()
+
+
+def _meanwhile() -> Conflict:
+    return Conflict(
+        _("Calls of these months came while they were archived; nothing was changed."), _("Run maintain again.")
+    )
 
 
 def _kept(session: Session, going: Sequence[Span]) -> Iterator[tuple[str, Digest]]:
@@ -284,8 +205,11 @@ def _finish(ledger: Ledger, number: int) -> Archived:
 
 def _remove(session: Session, trail: Trail, ledger: Ledger, number: int, *, whole: bool = False) -> Archived | None:
     """Replace a batch of records by its sums, or those of a whole partition; return the archive when all have gone."""
-    archive = session.get_one(UsageArchive, number)
-    unit = _Unit(archive.starts_at, archive.ends_at, archive.last_id)
+    archive = session.get_one(UsageArchive, number, with_for_update=True)
+    if archive.removed == archive.calls:
+        # Another run that went on with it was quicker.
+        return _archived(ledger, archive)
+    unit = Unit(archive.starts_at, archive.ends_at, archive.last_id)
     condition = unit.condition if whole else _batch(session, unit.condition)
     ids = session.connection().execute(select(RECORDS.c.id).where(condition).order_by(RECORDS.c.id)).scalars().all()
     archive.removed += len(ids)
@@ -302,9 +226,12 @@ def _remove(session: Session, trail: Trail, ledger: Ledger, number: int, *, whol
     for name, digest in archived.sums(session).items():
         trail.state("archived", name, digest)
     session.flush()
-    if archive.removed < archive.calls:
-        return None
-    return Archived(*_months(ledger, unit), archive.calls, archive.cost_amount, archive.file_name)
+    return None if archive.removed < archive.calls else _archived(ledger, archive)
+
+
+def _archived(ledger: Ledger, archive: UsageArchive) -> Archived:
+    months = months_of(ledger, Unit(archive.starts_at, archive.ends_at, archive.last_id))
+    return Archived(*months, archive.calls, archive.cost_amount, archive.file_name)
 
 
 def _batch(session: Session, condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -315,7 +242,7 @@ def _batch(session: Session, condition: ColumnElement[bool]) -> ColumnElement[bo
     return condition if last is None else condition & (tuple_(*place) <= tuple(last))
 
 
-def _keep_sums(session: Session, ledger: Ledger, unit: _Unit, condition: ColumnElement[bool]) -> None:
+def _keep_sums(session: Session, ledger: Ledger, unit: Unit, condition: ColumnElement[bool]) -> None:
     run = session.connection().execute
     first, last = run(select(func.min(RECORDS.c.created_at), func.max(RECORDS.c.created_at)).where(condition)).one()
     day, last_day = day_of(first, ledger.timezone), day_of(last, ledger.timezone)

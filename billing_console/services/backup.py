@@ -219,7 +219,9 @@ def _restore_rows(backup: Ledger, rows: Rows, database: Database, progress: Prog
     with reading(backup.database) as source, _filling(database) as target:
         migrate(target)
         if not database.is_sqlite:
-            make_partitions(target, backup.timezone, backup.clock(), first_month(source, backup.timezone))
+            make_partitions(
+                target, backup.timezone, backup.clock(), first_month(source, backup.timezone, backup.clock())
+            )
         copy_rows(source, backup.database, target, progress)
         require_rows(count_rows(target), rows, backup.label)
         require_balance(len(compare(target, restored)), database.label, _("Check the disk."))

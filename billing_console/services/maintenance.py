@@ -137,9 +137,11 @@ def _make_before(session: Session, zone: ZoneInfo, since: date) -> Maintained:
     return Maintained(tuple(months[used:]), tuple(months[:used]))
 
 
-def first_month(session: Session, zone: ZoneInfo) -> date | None:
-    """Return the first day of the month of the oldest record."""
-    oldest = session.connection().execute(select(func.min(table_of(UsageRecord).c.created_at))).scalar_one()
+def first_month(session: Session, zone: ZoneInfo, now: datetime) -> date | None:
+    """Return the first day of the month of the oldest record, of those of the last ten years."""
+    created_at = table_of(UsageRecord).c.created_at
+    recent = select(func.min(created_at)).where(created_at > now - timedelta(days=3650))
+    oldest = session.connection().execute(recent).scalar_one()
     return None if oldest is None else day_of(oldest, zone).replace(day=1)
 
 
