@@ -22,10 +22,12 @@ from billing_console.demo.mix import OFFERS, PROVIDERS
 from billing_console.demo.traffic import DATA
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger, open_ledger
+from billing_console.services.maintenance import make_partitions
 from billing_console.services.price_import import import_prices
 from billing_console.services.prices import list_prices
 from billing_console.services.recharges import recharge
 from billing_console.services.setup import init
+from db.partitions import know_requests
 from db.values import PriceUnit, UsageType
 
 END = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
@@ -39,8 +41,8 @@ HASH = "((n * 2654435761) % 4294967296)"
 
 INDEXES = {
     "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'usage_records' AND sql > ''",
-    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'usage_records'"
-    " AND indexname LIKE 'ix_%%'",
+    "postgresql": "SELECT indexname, replace(indexdef, ' ON ONLY ', ' ON ') FROM pg_indexes"
+    " WHERE tablename = 'usage_records' AND indexname LIKE 'ix_%%'",
 }
 
 
@@ -54,6 +56,8 @@ def build(url: str, rows: int) -> None:
         engine = "sqlite" if ledger.database.is_sqlite else "postgresql"
         with ledger.database.writing() as session:
             connection = session.connection()
+            if not ledger.database.is_sqlite:
+                make_partitions(session, ledger.timezone, END, (END - SPAN).date())
             _mix(connection, ledger)
             indexes = connection.exec_driver_sql(INDEXES[engine]).all()
             for name, _definition in indexes:
@@ -61,6 +65,8 @@ def build(url: str, rows: int) -> None:
             _calls(connection, engine, rows)
             for _name, definition in indexes:
                 connection.exec_driver_sql(definition)
+            if not ledger.database.is_sqlite:
+                know_requests(session)
             _counters(connection, engine)
         with ledger.database.writing() as session:
             session.connection().exec_driver_sql("ANALYZE")

@@ -1,4 +1,7 @@
-"""The scheduler inside the console: settles usage, books what is due of quotas and checks the pools, while it runs."""
+"""The scheduler inside the console: settles usage, books what is due of quotas and checks the pools, while it runs.
+
+It also makes the partitions of usage records that the months to come need.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,18 @@ class PoolTimer:
                 Unavailable(_("The pools could not be checked: %(reason)s") % {"reason": error.message}, error.hint)
             )
         else:
+            self._make_partitions()
             self._report(None)
+
+    def _make_partitions(self) -> None:
+        """Make the partitions of the months to come; where others are in the way, the next round does."""
+        from billing_console.services.maintenance import is_due, maintain
+
+        try:
+            if is_due(self._ledger):
+                maintain(self._ledger)
+        except BillingError as error:
+            log.warning("the partitions of the next months were not made: %s", error.message)
 
     def _crashed(self, event: SchedulerEvent) -> None:
         log.error("the pool check crashed", exc_info=getattr(event, "exception", None))

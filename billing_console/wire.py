@@ -13,6 +13,7 @@ from billing_console.money import plain
 if TYPE_CHECKING:
     from billing_console.services.alerts import AlertView
     from billing_console.services.approvals import ApprovalView
+    from billing_console.services.archive_units import Archived
     from billing_console.services.audit import AuditView
     from billing_console.services.audit_anchor import Anchor
     from billing_console.services.audit_verify import AuditFinding
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from billing_console.services.costs_compare import ComparedRow
     from billing_console.services.holds import HoldView
     from billing_console.services.limits import LimitView
+    from billing_console.services.maintenance import Maintained
     from billing_console.services.models import ModelView
     from billing_console.services.operators import OperatorView
     from billing_console.services.outlook import PoolOutlook
@@ -418,6 +420,19 @@ SETTLED: Fields[Settled] = {
     "counted": lambda done: done.counted,
     "unpriced": lambda done: done.unpriced,
     "uncountable": lambda done: done.beyond,
+}
+
+MAINTAINED: Fields[Maintained] = {
+    "made": lambda done: [f"{month:%Y-%m}" for month in done.made],
+    "late": lambda done: [f"{month:%Y-%m}" for month in done.late],
+}
+
+ARCHIVED: Fields[Archived] = {
+    "first": lambda done: f"{done.first:%Y-%m}",
+    "last": lambda done: f"{done.last:%Y-%m}",
+    "calls": lambda done: done.calls,
+    "costAmount": lambda done: done.cost,
+    "file": lambda done: done.file,
 }
 
 BACKED_UP: Fields[BackedUp] = {

@@ -118,11 +118,13 @@ class UsageRecord(SQLModel, table=True):
     `cost_amount` is NULL while the call has no price, and only such a row may be completed. `counted_by_settler` is
     true for rows that others insert: the trigger puts their ids into `usage_outbox`. No foreign keys, so that a gateway
     can insert before its model is registered, and no lock on other tables is taken per call.
+
+    Provider and request are unique: by a key on SQLite, and by a table of its own on PostgreSQL, where the records lie
+    in monthly partitions (db/partitions.py).
     """
 
     __tablename__ = "usage_records"
     __table_args__ = (
-        UniqueConstraint("provider_id", "request_id", name="uq_usage_records_request"),
         CheckConstraint(one_of("usage_type", UsageType), name="ck_usage_records_usage_type"),
         CheckConstraint(one_of("status", CallStatus), name="ck_usage_records_status"),
         CheckConstraint(
@@ -179,6 +181,63 @@ class DailyCostStat(SQLModel, table=True):
     total_cost: Decimal = Field(sa_type=Money)
     call_count: int = Field(sa_type=BigInteger)
     failed_count: int = Field(sa_type=BigInteger)
+
+
+class UsageArchive(SQLModel, table=True):
+    """A file to which usage records were moved; `removed` of its `calls` are in the ledger no more.
+
+    All of them are when it is done; until then the next run goes on, with the records up to `last_id` from `starts_at`
+    to before `ends_at`.
+    """
+
+    __tablename__ = "usage_archives"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=BigId)
+    file_name: str = Field(sa_type=Text)
+    sha256: str = Field(sa_type=Text)
+    starts_at: datetime
+    ends_at: datetime
+    last_id: int = Field(sa_type=BigInteger)
+    calls: int = Field(sa_type=BigInteger)
+    cost_amount: Decimal = Field(sa_type=Money)
+    removed: int = Field(sa_type=BigInteger)
+    operator: str = Field(sa_type=Text)
+    created_at: datetime
+
+
+class ArchivedStat(SQLModel, table=True):
+    """What archived records add to the daily statistics."""
+
+    __tablename__ = "archived_stats"
+
+    stat_date: date = Field(primary_key=True)
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    model_id: str = Field(primary_key=True, sa_type=Text)
+    usage_type: str = Field(primary_key=True, sa_type=Text)
+    total_usage: Decimal = Field(sa_type=Quantity)
+    total_cost: Decimal = Field(sa_type=Money)
+    call_count: int = Field(sa_type=BigInteger)
+    failed_count: int = Field(sa_type=BigInteger)
+
+
+class ArchivedCost(SQLModel, table=True):
+    """What the archived records of a user cost."""
+
+    __tablename__ = "archived_costs"
+
+    user_id: str = Field(primary_key=True, sa_type=Text)
+    cost_amount: Decimal = Field(sa_type=Money)
+
+
+class ArchivedRequest(SQLModel, table=True):
+    """A request whose record is archived, so that it is not counted once more; append-only."""
+
+    __tablename__ = "archived_requests"
+
+    provider_id: str = Field(primary_key=True, sa_type=Text)
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    usage_id: int = Field(sa_type=BigInteger)
+    created_at: datetime
 
 
 class ResourcePool(SQLModel, table=True):

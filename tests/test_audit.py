@@ -35,6 +35,7 @@ from billing_console.services.reconcile import reconcile
 from billing_console.services.session import prepare
 from billing_console.services.settlement import reprice, settle
 from billing_console.services.setup import upgrade
+from db.migrations.versions.r0007_partitions import INDEXES
 from db.revision import HEAD
 from db.schema import AuditEntry
 from db.values import LimitName, Outcome, Role
@@ -388,7 +389,33 @@ def back_to_0002(ledger: Ledger) -> None:
             execute(ledger, f"ALTER TABLE {table} DROP COLUMN {column}")
     for table in ("periodic_quotas", "budgets", "api_tokens", "holds"):
         execute(ledger, f"DROP TABLE {table}")
+    if ledger.database.is_sqlite:
+        execute(ledger, "DROP TRIGGER usage_records_archived")
+    else:
+        back_to_one_table(ledger)
+    for table in ("usage_archives", "archived_stats", "archived_costs", "archived_requests"):
+        execute(ledger, f"DROP TABLE {table}")
     execute(ledger, "UPDATE alembic_version SET version_num = '0002'")
+
+
+def back_to_one_table(ledger: Ledger) -> None:
+    """Put the usage records of all partitions into a table as it was before there were any."""
+    for statement in (
+        "CREATE TABLE one (LIKE usage_records INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
+        "INSERT INTO one SELECT * FROM usage_records",
+        "ALTER SEQUENCE usage_records_id_seq OWNED BY one.id",
+        "DROP TABLE usage_records, usage_request_ids",
+        "DROP FUNCTION usage_stays",
+        "ALTER TABLE one RENAME TO usage_records",
+        "ALTER TABLE usage_records ADD CONSTRAINT usage_records_pkey PRIMARY KEY (id),"
+        " ADD CONSTRAINT uq_usage_records_request UNIQUE (provider_id, request_id)",
+        *(f"CREATE INDEX {name} ON usage_records {columns}" for name, columns in INDEXES.items()),
+        *(
+            f"CREATE TRIGGER usage_records_{name} BEFORE DELETE ON usage_records EXECUTE FUNCTION refuse_change()"
+            for name in ("outbox", "no_update", "no_delete")
+        ),
+    ):
+        execute(ledger, statement)
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])

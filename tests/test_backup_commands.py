@@ -140,7 +140,7 @@ def test_of_two_restores_at_once_one_succeeds(
 
 
 def test_a_terminal_shows_how_far_it_is_and_then_the_answer_alone(sqlite_url: str, tmp_path: Path) -> None:
-    with terminal("--database", sqlite_url, "backup", str(tmp_path / "b.db"), size=(160, 24)) as shown:
+    with terminal("--database", sqlite_url, "backup", str(tmp_path / "b.db"), size=(160, 40)) as shown:
         assert shown.end() == 0
         assert b"Backing up" in shown.raw
         assert shown.screen.startswith(f"Backed up to {tmp_path / 'b.db'}")

@@ -265,6 +265,13 @@ def test_settle_counts_what_a_gateway_inserted_once(run: Commands, sqlite_ledger
     assert run("settle").out == "Records counted: 0. Without a price: 0.\n"
 
 
+def test_maintain_has_nothing_to_do_on_sqlite_and_reads_months(run: Commands) -> None:
+    assert run("maintain", "--format", "json").json == {"made": [], "late": [], "archived": []}
+    assert run("maintain", "--since", "2026-01").out == "Partitions made: -.\n"
+    refused = run("maintain", "--since", "2026-13")
+    assert refused.code == 2 and "“2026-13” is not a month like 2026-11." in refused.err
+
+
 def test_a_read_only_session_reads_everything_and_refuses_every_write(run: Commands, sqlite_ledger: Ledger) -> None:
     pool(sqlite_ledger, "openai", "100")
     spend(sqlite_ledger, "1")

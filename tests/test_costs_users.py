@@ -146,4 +146,4 @@ def test_a_slice_is_a_seek_of_one_index(filled: Ledger) -> None:
                 run("SET LOCAL enable_seqscan = off")
                 run("SET LOCAL enable_bitmapscan = off")
                 plan = "\n".join(str(row[0]) for row in run("EXPLAIN " + statement, parameters))
-                assert "using ix_usage_model on usage_records" in plan
+                assert "using ix_usage_model_" in plan

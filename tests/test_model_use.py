@@ -87,5 +87,5 @@ def test_one_query_reads_no_more_than_the_index_on_the_time_bounds(
         assert f"SEARCH usage_records USING INDEX {index}" in steps, steps
         assert "created_at>?" in steps, steps
     else:
-        assert f"Index Scan Backward using {index} on usage_records" in steps, steps
+        assert f"Index Scan Backward using {index}_" in steps, steps
         assert "created_at >=" in steps, steps

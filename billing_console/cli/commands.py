@@ -37,6 +37,10 @@ COMMANDS = {
     "upgrade": ("setup.upgrade", N_("Bring an older database up to date.")),
     "reconcile": ("ledger.reconcile", N_("Compare every balance and statistic with the facts.")),
     "settle": ("ledger.settle", N_("Count the usage that a gateway inserted by itself.")),
+    "maintain": (
+        "ledger.maintain",
+        N_("Make the monthly partitions of PostgreSQL, and move old usage records to files."),
+    ),
     "serve": ("serve.serve", N_("Answer the HTTP API until it is stopped.")),
     "backup": ("backup.backup", N_("Write the ledger to a new file, while others work on.")),
     "restore": ("backup.restore", N_("Put a backup to a database that holds no ledger yet.")),

@@ -49,6 +49,14 @@ RateOption = Annotated[
 ]
 
 
+def first_of_month(text: str, field: str) -> date:
+    """Read a month like 2026-11; return its first day. Raises InvalidInput for anything else."""
+    try:
+        return datetime.strptime(text.strip(), "%Y-%m").date()
+    except ValueError:
+        raise InvalidInput(_("“%(text)s” is not a month like 2026-11.") % {"text": text[:40]}, field=field) from None
+
+
 def instants(start: str | None, end: str | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
     """Read a half-open range of instants; a day as its end is included. Raises InvalidInput for an empty range."""
     first = None if start is None else parse_instant(start, zone)

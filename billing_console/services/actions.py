@@ -17,6 +17,8 @@ class Action(StrEnum):
     REPAIR = "ledger.repair"
     BACKUP = "ledger.backup"
     RESTORE = "ledger.restore"
+    MAINTAIN = "ledger.maintain"
+    ARCHIVE = "ledger.archive"
     POOL_OPEN = "pools.add"
     POOL_THRESHOLD = "pools.threshold"
     POOL_CHECK = "pools.check"
@@ -68,7 +70,7 @@ OPERATORS_MAY = frozenset(
 
 SYSTEM_MAY = {
     f"{SYSTEM}check-pools": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE}),
-    f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE}),
+    f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE, Action.MAINTAIN}),
     f"{SYSTEM}gateway": frozenset({Action.METER}),
 }
 """What the parts of the program may do that act by themselves: cron may check and nothing else."""

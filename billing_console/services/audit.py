@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import syslog
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from sqlmodel import select as select_model
 from billing_console.clock import iso
 from billing_console.errors import BillingError
 from billing_console.services.actions import Action
-from billing_console.services.facts import Digest
+from billing_console.services.facts import Digest, spell_spans
 from billing_console.services.identity import Actor
 from billing_console.services.session import in_transaction, reading
+from billing_console.services.spans import Span
 from billing_console.text import storable_message
 from billing_console.wire import jsonable
 from db.engine import Database
@@ -49,6 +50,8 @@ class Trail:
     changed: bool = False
     facts: dict[str, Digest] = field(default_factory=dict)
     states: dict[str, dict[str, State]] = field(default_factory=dict)
+    archived: Sequence[Span] = ()
+    kept: list[tuple[str, Digest]] = field(default_factory=list)
 
     def note(self, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
         """Say what changed, in the seed's field names; values are as services hold them."""
@@ -64,10 +67,16 @@ class Trail:
         self.changed = True
         self.states.setdefault(kind, {})[name] = value
 
+    def archive(self, spans: Sequence[Span], kept: Iterable[tuple[str, Digest]]) -> None:
+        """Vouch that usage records were archived, and for those that stay of what one row vouched for with them."""
+        self.archived, self.changed = spans, True
+        self.kept += kept
+
     def proof(self) -> Mapping[str, Any] | None:
         """Return what `audit verify` compares with the tables."""
         facts = {kind: digest.spelled() for kind, digest in sorted(self.facts.items())}
-        parts = {"facts": facts, "states": self.states}
+        kept = [[kind, *digest.spelled()] for kind, digest in self.kept]
+        parts = {"facts": facts, "states": self.states, "archived": spell_spans(self.archived), "kept": kept}
         return {name: part for name, part in parts.items() if part} or None
 
 

@@ -33,6 +33,7 @@ from billing_console.services.changes import change
 from billing_console.services.database_errors import explain
 from billing_console.services.identity import Actor, this_person
 from billing_console.services.ledger import Ledger
+from billing_console.services.maintenance import first_month, make_partitions
 from billing_console.services.page_copy import Progress, copy_pages, make_one_file
 from billing_console.services.reconcile import compare
 from billing_console.services.roles import found, role_of, state_of, whom_to_ask
@@ -217,6 +218,10 @@ def _restore_rows(backup: Ledger, rows: Rows, database: Database, progress: Prog
     restored = replace(backup, database=database)
     with reading(backup.database) as source, _filling(database) as target:
         migrate(target)
+        if not database.is_sqlite:
+            make_partitions(
+                target, backup.timezone, backup.clock(), first_month(source, backup.timezone, backup.clock())
+            )
         copy_rows(source, backup.database, target, progress)
         require_rows(count_rows(target), rows, backup.label)
         require_balance(len(compare(target, restored)), database.label, _("Check the disk."))

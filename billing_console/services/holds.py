@@ -14,9 +14,11 @@ from sqlmodel import Session
 from billing_console.errors import Conflict, InvalidInput, Refused
 from billing_console.i18n import _
 from billing_console.money import EXACT, LEDGER_LIMIT, NANO, shown_exact
+from billing_console.services.archived import archived_requests
 from billing_console.services.ledger import Ledger
 from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
+from db.partitions import with_requests
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
 from db.statements import insert, inserting, is_sqlite, one_of_pairs, table_of
 from db.values import UsageType
@@ -253,10 +255,9 @@ def _held(session: Session, keys: list[Key]) -> dict[Key, dict[str, Any]]:
 
 def _recorded(session: Session, keys: list[Key]) -> set[Key]:
     columns = table_of(UsageRecord).c
-    query = select(columns.provider_id, columns.request_id).where(
-        one_of_pairs(session, columns.provider_id, columns.request_id, keys)
-    )
-    return {(provider, request) for provider, request in session.connection().execute(query)}
+    query = select(columns.provider_id, columns.request_id).where(with_requests(session, keys))
+    found = {(provider, request) for provider, request in session.connection().execute(query)}
+    return found | archived_requests(session, keys).keys()
 
 
 def _disabled(session: Session, pairs: list[Key]) -> set[Key]:

@@ -15,6 +15,7 @@ from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.money import EXACT, LEDGER_LIMIT, NANO
 from billing_console.services.actions import Action
+from billing_console.services.archived import archived_requests
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
 from billing_console.services.changes import change
@@ -24,8 +25,9 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.text import storable, storable_message
+from db.partitions import insert_claimed, with_requests
 from db.schema import UsageRecord
-from db.statements import inserting, one_of_pairs, table_of
+from db.statements import inserting, is_sqlite, table_of
 from db.values import CallStatus, UsageType
 
 MOST_TOKENS = 10**12
@@ -236,6 +238,8 @@ def vouch(trail: Trail, rows: Iterable[Mapping[str, Any]]) -> None:
 def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
     """Insert the rows whose request is new, and return their ids by key; the database decides, so no race can."""
     table = table_of(UsageRecord)
+    if not is_sqlite(session):
+        return insert_claimed(session, rows)
     statement, parameters = inserting(session, UsageRecord, rows)
     statement = statement.on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
     asked = statement.returning(table.c.provider_id, table.c.request_id, table.c.id)
@@ -248,15 +252,24 @@ _SAME = ("user_id", "model_id", "usage_type", "input_tokens", "output_tokens", "
 
 
 def _differing(session: Session, records: Sequence[NewUsage], repeats: list[int]) -> dict[int, list[str]]:
-    """Return for each repeat that is another call than the one recorded in what they differ."""
+    """Return for each repeat that is another call than the one recorded in what they differ.
+
+    Of a call whose record is archived the ledger knows its time alone.
+    """
     found = {}
     for start in range(0, len(repeats), 500):
         chunk = repeats[start : start + 500]
-        stored = _stored(session, [(records[p].provider_id, records[p].request_id) for p in chunk])
+        keys = [(records[p].provider_id, records[p].request_id) for p in chunk]
+        stored = _stored(session, keys)
+        archived = archived_requests(session, [key for key in keys if key not in stored])
         for position in chunk:
             record = records[position]
-            row = stored[record.provider_id, record.request_id]
-            differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
+            key = (record.provider_id, record.request_id)
+            if key in stored:
+                row = stored[key]
+                differing = [name for name in _SAME if row[name] != (getattr(record, name) or _EMPTY.get(name))]
+            else:
+                differing = [] if archived.get(key) == record.created_at else ["created_at"]
             if differing:
                 found[position] = differing
     return found
@@ -274,7 +287,6 @@ def _conflict_reason(request_id: str, differing: list[str]) -> str:
 
 def _stored(session: Session, keys: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
     columns = table_of(UsageRecord).c
-    query = select(columns.provider_id, columns.request_id, *(columns[name] for name in _SAME)).where(
-        one_of_pairs(session, columns.provider_id, columns.request_id, keys)
-    )
+    query = select(columns.provider_id, columns.request_id, *(columns[name] for name in _SAME))
+    query = query.where(with_requests(session, keys))
     return {(row.provider_id, row.request_id): dict(row._mapping) for row in session.connection().execute(query)}

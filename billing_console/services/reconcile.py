@@ -8,13 +8,14 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Select, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
 from sqlmodel import Session
 
 from billing_console.clock import day_of, start_of
 from billing_console.money import plain
 from billing_console.services.actions import Action
 from billing_console.services.alerts import acknowledgements
+from billing_console.services.archived import archived_pool_costs, archived_stats, archived_user_costs
 from billing_console.services.audit import Trail
 from billing_console.services.burn import history_of
 from billing_console.services.changes import change
@@ -24,6 +25,7 @@ from billing_console.services.pools import lasting, lock_pool, thresholds_of, un
 from billing_console.services.session import reading
 from billing_console.services.thresholds import status_of
 from db.damage import CHECKED, require_sound
+from db.partitions import know_requests, unknown_requests
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -34,7 +36,7 @@ from db.schema import (
     UsageRecord,
     UserQuota,
 )
-from db.statements import add_rows, table_of
+from db.statements import add_rows, is_sqlite, table_of
 from db.values import AlertType, CallStatus, UsageType
 
 
@@ -56,8 +58,8 @@ Difference = tuple[Finding, Mend]
 Costs = dict[str, dict[date, Decimal]]
 """What each provider cost on each business day, by the facts; filled while the statistics are compared."""
 
-PARTS = 4
-"""Pools, quotas, statistics, alerts."""
+PARTS = 5
+"""Pools, quotas, statistics, alerts, requests."""
 
 Progress = Callable[[int, int], None]
 """Told how many parts have been compared, business days each being one, and how many there are so far as is known."""
@@ -114,6 +116,7 @@ def _differences(session: Session, ledger: Ledger, progress: Progress, *, repair
         (1, _quotas(session, ledger)),
         (2, _stats(session, ledger, days, costs, lambda done: progress(2 + done, whole))),
         (3 + len(days), _alerts(session, ledger, amounts, costs)),
+        (4 + len(days), _requests(session)),
     )
     for done, part in parts:
         progress(done, whole)
@@ -149,6 +152,8 @@ def _pool_amounts(session: Session) -> tuple[dict[str, Decimal], dict[str, Decim
         session,
         _counted().add_columns(records.c.provider_id, func.sum(records.c.cost_amount)).group_by(records.c.provider_id),
     )
+    for provider, cost in archived_pool_costs(session).items():
+        spent[provider] = spent.get(provider, Decimal(0)) + cost
     return paid, spent
 
 
@@ -174,6 +179,8 @@ def _quotas(session: Session, ledger: Ledger) -> Iterator[tuple[str, str, Any, A
     spent = _sums(
         session, _counted().add_columns(records.c.user_id, func.sum(records.c.cost_amount)).group_by(records.c.user_id)
     )
+    for user, cost in archived_user_costs(session).items():
+        spent[user] = spent.get(user, Decimal(0)) + cost
     stored = {row.user_id: row for row in session.connection().execute(select(quotas))}
     now = ledger.clock()
     for user in sorted(stored.keys() | (spent.keys() - {None})):
@@ -192,6 +199,13 @@ def _copy(table: str, where: str, row: Any, column: str, mend: Mend) -> Iterator
         yield f"{table}.{check}", where, getattr(row, check), None if amount is None else -amount, mend
 
 
+def _requests(session: Session) -> Iterator[tuple[str, str, Any, Any, Mend]]:
+    """Count the records whose request may come again, where a table of its own keeps it from that (PostgreSQL)."""
+    if not is_sqlite(session):
+        unknown = unknown_requests(session)
+        yield "usage_request_ids", "usage_records", unknown, 0, know_requests
+
+
 _STAT_KEYS = ["stat_date", "provider_id", "model_id", "usage_type"]
 _STAT_SUMS = ["total_usage", "total_cost", "call_count", "failed_count"]
 _NOTHING = (Decimal(0), Decimal(0), 0, 0)
@@ -208,8 +222,10 @@ def _stats(
     }
     computed: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for number, day in enumerate(days, 1):
-        computed.update(_stats_of(session, ledger, day))
+        computed.update(stats_of(session, ledger, day))
         counted(number)
+    for key, sums in archived_stats(session).items():
+        computed[key] = tuple(one + other for one, other in zip(computed.get(key, _NOTHING), sums, strict=True))
     for (day, provider, _model, _kind), (_usage, cost, *_counts) in computed.items():
         by_day = costs.setdefault(provider, {})
         by_day[day] = by_day.get(day, Decimal(0)) + cost
@@ -231,7 +247,10 @@ def _days(session: Session, ledger: Ledger) -> list[date]:
     return days
 
 
-def _stats_of(session: Session, ledger: Ledger, day: date) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+def stats_of(
+    session: Session, ledger: Ledger, day: date, *conditions: ColumnElement[bool]
+) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """Return the statistics of a business day by their keys, of the records that are counted and meet conditions."""
     column = table_of(UsageRecord).c
     tokens = case((column.total_tokens == 0, column.input_tokens + column.output_tokens), else_=column.total_tokens)
     failed = case((column.status == CallStatus.FAILED.value, 1), else_=0)
@@ -247,7 +266,7 @@ def _stats_of(session: Session, ledger: Ledger, day: date) -> Iterator[tuple[tup
             func.sum(failed),
         )
         .where(column.created_at >= start_of(day, ledger.timezone))
-        .where(column.created_at < start_of(day + timedelta(days=1), ledger.timezone))
+        .where(column.created_at < start_of(day + timedelta(days=1), ledger.timezone), *conditions)
         .group_by(*keys)
     )
     for provider, model, kind, tokens_used, quantity, cost, calls, failures in session.connection().execute(query):

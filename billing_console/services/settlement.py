@@ -24,6 +24,7 @@ from billing_console.services.metering import MOST_QUANTITY, MOST_TOKENS, vouch
 from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.services.session import reading
+from db.partitions import with_ids
 from db.schema import UsageOutbox, UsageRecord
 from db.statements import is_sqlite, table_of
 from db.values import CallStatus
@@ -142,7 +143,7 @@ def _rows(session: Session, ids: list[int]) -> list[dict[str, Any]]:
     table = table_of(UsageRecord)
     found: list[dict[str, Any]] = []
     for start in range(0, len(ids), 500):
-        query = select(table).where(table.c.id.in_(ids[start : start + 500]))
+        query = select(table).where(with_ids(session, ids[start : start + 500]))
         found += [dict(row._mapping) for row in session.connection().execute(query)]
     return found
 
@@ -167,7 +168,8 @@ def _price(session: Session, book: PriceBook, rows: list[dict[str, Any]]) -> lis
         else:
             continue
         values = {"cost_amount": row["cost_amount"], "price_id": row["price_id"]}
-        session.connection().execute(update(table).where(table.c.id == row["id"]).values(values))
+        same = (table.c.id == row["id"]) & (table.c.created_at == row["created_at"])
+        session.connection().execute(update(table).where(same).values(values))
         priced.append(row)
     return priced
 

@@ -18,6 +18,7 @@ from billing_console.services.audit import Trail, append, append_refusal, last_l
 from billing_console.services.audit_start import everything_so_far
 from billing_console.services.database_errors import explain
 from billing_console.services.identity import Actor, this_person
+from billing_console.services.maintenance import make_partitions
 from billing_console.services.roles import found, role_of, whom_to_ask
 from billing_console.services.session import prepare, reading, require_known, schema_revision
 from db.engine import Database
@@ -143,6 +144,9 @@ def _migrate(database: Database, facts: dict[str, str], founder: Actor, action: 
             migrate(session)
             _write_facts(session, facts)
             _require_admin(session, founder)
+            if not database.is_sqlite:
+                zone = clock.zone(session.get_one(LedgerInfo, "business_timezone").value)
+                make_partitions(session, zone, clock.now())
             begun, _hash = last_link(session)
             trail = Trail("") if begun else everything_so_far(session)
             if begun:

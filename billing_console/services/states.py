@@ -1,5 +1,5 @@
 """What people decided and can decide again: operators, limits, budgets, thresholds, disabled models, periodic quotas,
-acknowledged alerts and tokens; and, decided once, the ledger's currency and time zone.
+acknowledged alerts and tokens; what stands for archived usage; and, decided once, the ledger's currency and time zone.
 
 The audit log vouches for each decision, so the newest row about a thing must agree with what the tables say of it.
 """
@@ -12,7 +12,7 @@ from functools import partial
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
-from billing_console.services import alerts, budgets, limits, models, periodic_quotas, roles, tokens
+from billing_console.services import alerts, archived, budgets, limits, models, periodic_quotas, roles, tokens
 from billing_console.services.audit import State
 from billing_console.services.pools import THRESHOLDS, threshold_states
 from db.schema import ApiToken, Budget, LedgerInfo, Limit, Model, Operator, PeriodicQuota
@@ -60,6 +60,7 @@ READERS: dict[str, Callable[[Session], dict[str, State]]] = {
     **{decision: partial(threshold_states, kind=kind) for kind, (_c, _n, decision) in THRESHOLDS.items()},
     "acknowledgements": alerts.acknowledgements,
     "tokens": _tokens,
+    "archived": archived.sums,
 }
 
 

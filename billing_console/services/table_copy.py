@@ -16,6 +16,7 @@ from billing_console.i18n import _
 from billing_console.services.database_errors import explain
 from billing_console.services.page_copy import Progress
 from db.engine import Database
+from db.partitions import know_requests
 from db.statements import is_sqlite
 
 BATCH = 2000
@@ -53,6 +54,7 @@ def copy_rows(source: Session, ledger: Database, target: Session, progress: Prog
                 done += len(batch)
                 progress(done, whole)
     if not is_sqlite(target):
+        know_requests(target)
         _continue_ids(connection)
 
 

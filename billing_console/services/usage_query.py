@@ -119,6 +119,10 @@ def page_rows(
 ) -> list[Row[Any]]:
     """Return up to `limit` rows that match, in order, after a position."""
     rest = [*_residual(chosen), *_time_range(chosen, after, oldest_first)]
+    if after is not None and not is_sqlite(session):
+        # The partitions that the pair of time and id leaves, which PostgreSQL does not see in it.
+        created_at = RECORDS.c.created_at
+        rest.append(created_at >= after.created_at if oldest_first else created_at <= after.created_at)
     pairs = model_pairs(session, chosen)
     if pairs is None:
         query = select(RECORDS).where(*_seek(chosen), *rest)

@@ -10,13 +10,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import case, func, select
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from billing_console import clock
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.services.usage_query import RECORDS, UsageFilter, matching, model_pairs
-from db.schema import DailyCostStat
+from db.schema import ArchivedStat, DailyCostStat
 from db.statements import table_of
 from db.values import CallStatus, UsageType
 
@@ -46,6 +46,10 @@ class UsageTotals:
             self.cost + other.cost,
             self.capped or other.capped,
         )
+
+    def __neg__(self) -> UsageTotals:
+        """Take a part of a filter off."""
+        return UsageTotals(-self.calls, -self.failures, -self.tokens, -self.cost)
 
 
 def usage_totals(ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
@@ -149,7 +153,12 @@ def _of_records(session: Session, chosen: UsageFilter, most: int | None) -> Usag
 
 
 def _of_days(session: Session, ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
-    stats = table_of(DailyCostStat).c
+    """Add up whole days by their statistics, without what these say of records that were moved to an archive."""
+    return _of_stats(session, ledger, chosen, DailyCostStat) + -_of_stats(session, ledger, chosen, ArchivedStat)
+
+
+def _of_stats(session: Session, ledger: Ledger, chosen: UsageFilter, model: type[SQLModel]) -> UsageTotals:
+    stats = table_of(model).c
     text_usage = case((stats.usage_type == UsageType.TEXT_GENERATION.value, stats.total_usage), else_=None)
     query = select(
         func.sum(stats.call_count), func.sum(stats.failed_count), func.sum(text_usage), func.sum(stats.total_cost)

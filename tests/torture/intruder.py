@@ -65,8 +65,8 @@ class Intruder:
         """Whoever owns the tables can drop their rules; SQLite is told to ignore them."""
         if self._database.is_sqlite:
             return
-        rules = "SELECT conrelid::regclass, conname FROM pg_constraint WHERE contype = 'c' AND connamespace ="
-        for table, name in connection.execute(text(f"{rules} 'public'::regnamespace")).all():
+        rules = "SELECT conrelid::regclass, conname FROM pg_constraint WHERE contype = 'c' AND coninhcount = 0"
+        for table, name in connection.execute(text(f"{rules} AND connamespace = 'public'::regnamespace")).all():
             connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))
 
     @contextmanager
