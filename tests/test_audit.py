@@ -35,7 +35,7 @@ from billing_console.services.reconcile import reconcile
 from billing_console.services.session import prepare
 from billing_console.services.settlement import reprice, settle
 from billing_console.services.setup import upgrade
-from db.migrations.versions.r0007_partitions import INDEXES
+from db.migrations.versions.r0006_partitions import INDEXES
 from db.revision import HEAD
 from db.schema import AuditEntry
 from db.values import LimitName, Outcome, Role

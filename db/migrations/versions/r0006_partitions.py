@@ -20,7 +20,7 @@ from db.migrations.versions.r0005_bounds import statements as bounds
 from db.partitions import BEFORE, LATER, attach, create
 from db.types import Money, Quantity
 
-revision = "0007"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
