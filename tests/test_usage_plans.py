@@ -15,6 +15,7 @@ from sqlalchemy import event
 from billing_console.services.catalogue import user_ids
 from billing_console.services.ledger import Ledger
 from billing_console.services.usage import UsageFilter, usage_page
+from billing_console.services.usage_totals import count_usage, usage_totals
 from db.values import CallStatus
 from tests.factories import NOON, execute, spend
 from tests.test_usage_query import HOUR, IMAGE, every_row, fill
@@ -32,7 +33,8 @@ def statements(ledger: Ledger, table: str = "usage_records") -> Iterator[list[tu
     seen: list[tuple[str, Any]] = []
 
     def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        if f"FROM {table}" in statement and (table != "usage_records" or "usage_outbox" not in statement):
+        by_outbox = table == "usage_records" and "usage_outbox" in statement
+        if re.search(rf"FROM (?:pair, )?{table}\b", statement) and not by_outbox:
             seen.append((statement, parameters))
 
     event.listen(ledger.database.engine, "before_cursor_execute", remember)
@@ -61,6 +63,7 @@ MAIN = {
     "user, provider": (UsageFilter(user_id="alice", provider_id="openai"), "ix_usage_user"),
     "user, provider, model": (UsageFilter(user_id="alice", provider_id="openai", model_id="o3"), "ix_usage_user"),
     "type": (UsageFilter(usage_type=IMAGE), "ix_usage_model"),
+    "provider, model, type": (UsageFilter(None, "openai", "o3", IMAGE), "ix_usage_model"),
     "user, type": (UsageFilter(user_id="alice", usage_type=IMAGE), "ix_usage_user"),
     "failed": (UsageFilter(status=CallStatus.FAILED), "ix_usage_failed_created"),
     "failed, provider": (UsageFilter(provider_id="openai", status=CallStatus.FAILED), "ix_usage_failed_model"),
@@ -90,6 +93,26 @@ def test_every_page_is_answered_by_seeks_in_the_right_index(filled: Ledger) -> N
                     check_sqlite(steps, index)
                 else:
                     check_postgresql(steps, index)
+
+
+def test_totals_go_to_the_models_that_have_such_calls(filled: Ledger) -> None:
+    """A rare type, failed calls of it, and a type that a model was never called for: each was a scan."""
+    execute(filled, "ANALYZE")
+    for name in ("type", "not type", "not provider", "user, type", "provider, model, type"):
+        chosen, index = MAIN[name]
+        for status in (None, CallStatus.FAILED):
+            with statements(filled) as seen:
+                list(count_usage(filled, replace(chosen, status=status, start=NOON + HOUR)))
+                usage_totals(filled, replace(chosen, status=status, start=NOON + HOUR))
+            if chosen.model_id is None:
+                assert seen
+            for statement, parameters in seen:
+                steps = plan(filled, statement, parameters)
+                if not filled.database.is_sqlite:
+                    check_postgresql(steps, index if status is None else index.replace("usage", "usage_failed"))
+                else:
+                    found = [step for step in steps if "usage_records" in step]
+                    assert found and all(re.match(r"SEARCH usage_records USING INDEX ix_usage", step) for step in found)
 
 
 def offsets_of(statement: str, parameters: Any) -> str:

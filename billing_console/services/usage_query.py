@@ -19,6 +19,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    false,
     literal_column,
     select,
     text,
@@ -140,10 +141,17 @@ def matching(session: Session, chosen: UsageFilter, most: int | None) -> Select[
     """Return a query for up to `most` matching rows, or all, unordered, for totals."""
     rest = [*_residual(chosen), *_time_range(chosen, None, False)]
     pairs = model_pairs(session, chosen)
-    seek = _seek(chosen)
-    if pairs is not None and (chosen.wanted("user_id") is not None or chosen.negated):
-        seek.append(tuple_(RECORDS.c.provider_id, RECORDS.c.model_id).in_(pairs))
-    return select(RECORDS).where(*seek, *rest).limit(most)
+    if pairs is None:
+        return select(RECORDS).where(*_seek(chosen), *rest).limit(most)
+    if not pairs:
+        return select(RECORDS).where(false())
+    pair = values(sa_column("provider_id", Text), sa_column("model_id", Text), name="pair").data(pairs).cte("pair")
+    same = and_(RECORDS.c.provider_id == pair.c.provider_id, RECORDS.c.model_id == pair.c.model_id)
+    branch = select(RECORDS).where(*_seek(chosen), same, *rest)
+    if is_sqlite(session):
+        return branch.select_from(pair).limit(most)
+    each = branch.correlate(pair).limit(most).lateral("each")
+    return select(each).select_from(pair.join(each, true())).limit(most)
 
 
 def _seek(chosen: UsageFilter) -> list[ColumnElement[bool]]:
@@ -193,9 +201,10 @@ def _order(columns: Any, oldest_first: bool) -> tuple[Any, Any]:
 
 def model_pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] | None:
     """Return the (provider, model) pairs to merge over, or None where one index seek answers the filter."""
-    whole_pair = chosen.wanted("provider_id") is not None and chosen.wanted("model_id") is not None
-    unfiltered = (chosen.wanted("user_id"), chosen.provider_id, chosen.model_id, chosen.usage_type) == (None,) * 4
-    if whole_pair or unfiltered:
+    one_pair = chosen.wanted("provider_id") is not None and chosen.wanted("model_id") is not None
+    any_pair = (chosen.wanted("user_id"), chosen.provider_id, chosen.model_id) == (None,) * 3
+    # With a type the statistics are asked: a model that is never called for it would be gone through in vain.
+    if chosen.usage_type is None and (one_pair or any_pair):
         return None
     stats, models, outbox = table_of(DailyCostStat).c, table_of(Model).c, table_of(UsageOutbox).c
     if chosen.usage_type is None:
