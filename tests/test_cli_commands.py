@@ -267,7 +267,7 @@ def test_settle_counts_what_a_gateway_inserted_once(run: Commands, sqlite_ledger
 
 def test_maintain_has_nothing_to_do_on_sqlite_and_reads_months(run: Commands) -> None:
     assert run("maintain", "--format", "json").json == {"made": [], "late": [], "archived": []}
-    assert run("maintain", "--since", "2026-01").out == "Partitions made: -.\n"
+    assert run("maintain", "--since", "2026-01").out == "There was nothing to do.\n"
     refused = run("maintain", "--since", "2026-13")
     assert refused.code == 2 and "“2026-13” is not a month like 2026-11." in refused.err
 

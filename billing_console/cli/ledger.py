@@ -97,7 +97,7 @@ def maintain(
         moved: tuple[Archived, ...] = ()
         if keep_months is not None and archive is not None:
             moved = archivable(ledger, keep_months) if dry_run else archive_usage(ledger, keep_months, archive)
-    words = [_("Partitions made: %(made)s.") % {"made": _months(done.made)}]
+    words = [_("Partitions made: %(made)s.") % {"made": _months(done.made)}] if done.made else []
     words += [_archived_line(each) for each in moved]
     record: dict[str, object] = {
         **wire.record(wire.MAINTAINED, done),
@@ -106,7 +106,7 @@ def maintain(
     if form is OneFormat.JSON:
         write_result(record, "", form)
     else:
-        write("".join(f"{clean(line)}\n" for line in words))
+        write("".join(f"{clean(line)}\n" for line in words or [_("There was nothing to do.")]))
     if dry_run:
         say(_("Nothing was changed."))
     if done.late:
@@ -124,7 +124,7 @@ def _archived_line(done: Archived) -> str:
 
 
 def _months(months: Sequence[date]) -> str:
-    return ", ".join(f"{month:%Y-%m}" for month in months) or "-"
+    return ", ".join(f"{month:%Y-%m}" for month in months)
 
 
 def settle(context: typer.Context, form: OneFormatOption = OneFormat.TEXT) -> None:
