@@ -99,11 +99,14 @@ def next_unit(session: Session, ledger: Ledger, end: datetime) -> Unit | None:
 def require_complete(session: Session, unit: Unit) -> None:
     """Raise Refused where a record may still change, or is in no counter yet."""
     waiting = select(table_of(UsageOutbox).c.usage_id).where(table_of(UsageOutbox).c.usage_id == RECORDS.c.id)
-    query = select(func.count()).select_from(RECORDS).where(unit.condition)
-    left = session.connection().execute(query.where(RECORDS.c.cost_amount.is_(None) | waiting.exists())).scalar_one()
+    columns = RECORDS.c.provider_id, RECORDS.c.model_id, func.count()
+    query = select(*columns).where(unit.condition, RECORDS.c.cost_amount.is_(None) | waiting.exists())
+    left = session.connection().execute(query.group_by(*columns[:2]).order_by(columns[2].desc())).all()
     if left:
+        provider, model, _calls = left[0]
         raise Refused(
-            _("%(count)d calls of these months have no price or are not counted yet.") % {"count": left},
+            _("%(count)d calls of these months, most of %(provider)s %(model)s, have no price or are not counted yet.")
+            % {"count": sum(calls for _provider, _model, calls in left), "provider": provider, "model": model},
             _("Run billing-console settle, set the prices, and run billing-console usage reprice."),
         )
 
