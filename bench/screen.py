@@ -128,7 +128,8 @@ def keys(console: list[str], rounds: int) -> None:
 
 def peer(spelled: str, idle: float, rounds: int) -> None:
     """Print the same of another program: NAME:COMMAND:KEYS, where the keys move down by a row."""
-    name, command, down = spelled.split(":", 2)
+    name, rest = spelled.split(":", 1)
+    command, down = rest.rsplit(":", 1)
     with running(shlex.split(command)) as screen:
         still = screen.idle(idle)
         moved = [screen.press(down.encode().decode("unicode_escape"), longest=3) for _number in range(rounds)]
