@@ -149,7 +149,7 @@ def test_nothing_is_archived_where_a_call_has_no_price_or_the_ledger_does_not_pr
 ) -> None:
     record_usage(old, [usage(request_id="unpriced", model_id="new", created_at=JANUARY)])
     spend(old, "1", created_at=MARCH, request_id="after")
-    with pytest.raises(Refused, match="1 calls of these months, most of .*, have no price"):
+    with pytest.raises(Refused, match=r"1 calls of these months, most of .*, have no price"):
         archive_usage(old, 1, tmp_path)
     execute(old, "UPDATE resource_pools SET used_amount = used_amount + 1")
     with pytest.raises(Refused, match="does not prove itself"):

@@ -217,11 +217,6 @@ def _unpriced(ledger: Ledger, provider_id: str | None, model_id: str | None) -> 
         return int(session.connection().execute(query).scalar_one())
 
 
-def unpriced_count(ledger: Ledger) -> int:
-    """Count the records that have no price yet."""
-    return _unpriced(ledger, None, None)
-
-
 def _unpriced_query(query: Select[Any], provider_id: str | None, model_id: str | None) -> Select[Any]:
     table = table_of(UsageRecord)
     query = query.where(table.c.cost_amount.is_(None))

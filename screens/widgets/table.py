@@ -196,7 +196,8 @@ class RecordTable(LineTable, Generic[Item], inherit_bindings=False):
             _item, cells = spelled.get(id(item), (None, None))
             if cells is None:
                 cells = tuple(column.cell(item) for column in self.all_columns)
-            self._spelled[id(item)] = (item, cells)
+            if self.PURE:
+                self._spelled[id(item)] = (item, cells)
             same = [
                 column.once and above is not None and above[i] == cells[i] for i, column in enumerate(self.all_columns)
             ]
