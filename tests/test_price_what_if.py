@@ -13,7 +13,7 @@ from billing_console.services.metering import record_usage
 from billing_console.services.price_cost import UnitPrice
 from billing_console.services.price_what_if import DAYS, price_like, typed_price, what_if
 from db.values import CallStatus, PriceUnit, UsageType
-from tests.factories import NANO, NOON, at, everything, gateway_insert, price, usage
+from tests.factories import NANO, NOON, at, everything, execute, gateway_insert, price, usage
 from tests.test_usage_plans import plan, statements
 
 TEXT, IMAGE, *_others = UsageType
@@ -112,6 +112,7 @@ def test_it_reads_a_day_at_a_time_and_can_be_ended_between_two(used: Ledger) -> 
         if done == 3:
             raise Enough
 
+    execute(used, "ANALYZE")
     with statements(used) as seen, pytest.raises(Enough):
         what_if(used, "openai", "gpt-4o", TEXT, other("1", "1"), stop)
     assert len(seen) == 3

@@ -55,11 +55,9 @@ def maintain(ledger: Ledger, since: date | None = None) -> Maintained:
     earlier and all later times take it. Raises NotPermitted for a database role that does not own the tables, and
     Unavailable where others use them for too long.
     """
-    if ledger.database.is_sqlite:
-        return NOTHING
 
     def work(session: Session, trail: Trail) -> Maintained:
-        if not _is_missing(session, ledger, since):
+        if ledger.database.is_sqlite or not _is_missing(session, ledger, since):
             return NOTHING
         if not may_make_partitions(session):
             raise NotPermitted(

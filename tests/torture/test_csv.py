@@ -88,10 +88,12 @@ FINDINGS = ("reconcile", "audit verify")
 
 NEVER_CSV = (
     "ANCHOR",
+    "ARCHIVED",
     "BACKED_UP",
     "GRANT",
     "HOLD",
     "IMPORTED",
+    "MAINTAINED",
     "PERIODIC",
     "POOL",
     "PRICES_ADDED",

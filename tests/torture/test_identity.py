@@ -104,6 +104,8 @@ LINES = (
     Line("reconcile"),
     Line("reconcile", "--repair", Action.REPAIR),
     Line("settle", "", Action.SETTLE),
+    Line("maintain", "", Action.MAINTAIN),
+    Line("maintain", "--keep-months 1 --archive ARCHIVE", Action.MAINTAIN),
     Line("operators list"),
     Line("operators add", "newcomer --role viewer", Action.OPERATOR_ADD),
     Line("operators remove", "tester", Action.OPERATOR_REMOVE),
@@ -175,6 +177,7 @@ def files(tmp_path: Path) -> Mapping[str, str]:
         "PRICES": str(prices),
         "ANCHORS": str(tmp_path / "anchors"),
         "BACKUP": str(tmp_path / "backup.db"),
+        "ARCHIVE": str(tmp_path),
     }
 
 
