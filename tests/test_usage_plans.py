@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from billing_console.services.catalogue import user_ids
 from billing_console.services.ledger import Ledger
+from billing_console.services.settlement import settle
 from billing_console.services.usage import UsageFilter, usage_page
 from billing_console.services.usage_totals import count_usage, usage_totals
 from db.values import CallStatus
@@ -155,6 +156,18 @@ def test_what_waits_in_the_outbox_is_looked_up_by_itself_not_in_all_records(sqli
     for statement, parameters in (by_type[0], by_user[0]):
         steps = plan(sqlite_ledger, statement, parameters)
         assert any(step.startswith("SEARCH usage_records USING INTEGER PRIMARY KEY") for step in steps), steps
+        assert not any(step.startswith("SCAN usage_records") for step in steps), steps
+
+
+def test_settling_nothing_does_not_go_through_all_records(sqlite_ledger: Ledger) -> None:
+    fill(sqlite_ledger)
+    execute(sqlite_ledger, "DELETE FROM usage_outbox")
+    execute(sqlite_ledger, "ANALYZE")
+    with statements(sqlite_ledger, r"usage_\w+") as seen:
+        settle(sqlite_ledger)
+    assert seen
+    for statement, parameters in seen:
+        steps = plan(sqlite_ledger, statement, parameters)
         assert not any(step.startswith("SCAN usage_records") for step in steps), steps
 
 

@@ -93,9 +93,8 @@ def settle(ledger: Ledger, limit: int = BATCH) -> Settled:
 def _settle_batch(
     session: Session, trail: Trail, ledger: Ledger, limit: int, leave: Sequence[int], taken: list[int]
 ) -> Settled:
-    outbox, records = table_of(UsageOutbox), table_of(UsageRecord)
-    beyond = select(records.c.id).where(records.c.id == outbox.c.usage_id, _is_beyond(session)).exists()
-    waiting = select(outbox.c.usage_id).where(~beyond, outbox.c.usage_id.not_in(leave))
+    outbox = table_of(UsageOutbox)
+    waiting = select(outbox.c.usage_id).where(~_is_beyond(session), outbox.c.usage_id.not_in(leave))
     waiting = waiting.order_by(outbox.c.usage_id).limit(limit)
     if not is_sqlite(session):
         waiting = waiting.with_for_update(skip_locked=True)
@@ -117,7 +116,10 @@ def _settle_batch(
 
 
 def _is_beyond(session: Session) -> ColumnElement[bool]:
-    """Say which records no call can have made: counting them would overflow, or their time cannot even be read."""
+    """Say whether no call can have made what an entry of the outbox names: its time or a count of it is out of range.
+
+    Asked of each entry, not of a join: SQLite takes the outbox for large, and would go through every record.
+    """
     columns = table_of(UsageRecord).c
     tokens = (columns.input_tokens, columns.cached_input_tokens, columns.output_tokens, columns.total_tokens)
     reasons = [column > MOST_TOKENS for column in tokens]
@@ -127,15 +129,16 @@ def _is_beyond(session: Session) -> ColumnElement[bool]:
         # A day that no calendar has, such as 31 February, is another one when it is counted on by none.
         day, hour = func.substr(columns.created_at, 1, 10), func.substr(columns.created_at, 12, 2)
         reasons += [func.date(day, "+0 days").is_distinct_from(day), hour > "23"]
-    return or_(*reasons)
+    same = columns.id == table_of(UsageOutbox).c.usage_id
+    return select(columns.id).where(same, or_(*reasons)).exists()
 
 
 def _left_behind(ledger: Ledger, no_room: Sequence[int]) -> tuple[int, ...]:
     """Return the ids of the first records that cannot be counted."""
-    outbox, records = table_of(UsageOutbox), table_of(UsageRecord)
+    waiting = table_of(UsageOutbox).c.usage_id
     with reading(ledger.database) as session:
-        query = select(records.c.id).join(outbox, outbox.c.usage_id == records.c.id).where(_is_beyond(session))
-        found = session.connection().execute(query.order_by(records.c.id).limit(MOST_NAMED)).scalars()
+        query = select(waiting).where(_is_beyond(session)).order_by(waiting).limit(MOST_NAMED)
+        found = session.connection().execute(query).scalars()
         return tuple(sorted({*found, *no_room})[:MOST_NAMED])
 
 
