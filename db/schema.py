@@ -35,7 +35,13 @@ def one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
-class LedgerInfo(SQLModel, table=True):
+class LedgerTable(SQLModel):
+    """A table; rows are not validated, so pydantic makes what would do it, which takes long, once it is asked to."""
+
+    model_config = {"defer_build": True}
+
+
+class LedgerInfo(LedgerTable, table=True):
     """Facts about the ledger itself: currency, business time zone, whether it is a demo."""
 
     __tablename__ = "ledger_info"
@@ -44,7 +50,7 @@ class LedgerInfo(SQLModel, table=True):
     value: str = Field(sa_type=Text)
 
 
-class Provider(SQLModel, table=True):
+class Provider(LedgerTable, table=True):
     """An upstream AI provider."""
 
     __tablename__ = "providers"
@@ -54,7 +60,7 @@ class Provider(SQLModel, table=True):
     created_at: datetime
 
 
-class Model(SQLModel, table=True):
+class Model(LedgerTable, table=True):
     """A model of a provider; `disabled_at` is a person's decision and is never written by the pool check."""
 
     __tablename__ = "models"
@@ -69,7 +75,7 @@ class Model(SQLModel, table=True):
     created_at: datetime
 
 
-class Price(SQLModel, table=True):
+class Price(LedgerTable, table=True):
     """What one unit of usage of a model costs from `effective_from` on; added, never edited."""
 
     __tablename__ = "prices"
@@ -99,7 +105,7 @@ class Price(SQLModel, table=True):
     created_at: datetime
 
 
-class UsageImport(SQLModel, table=True):
+class UsageImport(LedgerTable, table=True):
     """One run of `usage import`, with the stated exchange rate its costs were converted at."""
 
     __tablename__ = "usage_imports"
@@ -112,7 +118,7 @@ class UsageImport(SQLModel, table=True):
     created_at: datetime
 
 
-class UsageRecord(SQLModel, table=True):
+class UsageRecord(LedgerTable, table=True):
     """One AI call; append-only.
 
     `cost_amount` is NULL while the call has no price, and only such a row may be completed. `counted_by_settler` is
@@ -154,7 +160,7 @@ class UsageRecord(SQLModel, table=True):
     counted_by_settler: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
 
 
-class UsageOutbox(SQLModel, table=True):
+class UsageOutbox(LedgerTable, table=True):
     """Ids of usage records that are in no counter yet; filled by a trigger, emptied by the settler.
 
     The check columns hold id and cost negated, and the provider, as the trigger saw them; NULL stands for anything.
@@ -168,7 +174,7 @@ class UsageOutbox(SQLModel, table=True):
     cost_check: Decimal | None = Field(default=None, sa_type=Money)
 
 
-class DailyCostStat(SQLModel, table=True):
+class DailyCostStat(LedgerTable, table=True):
     """Usage of one business day by provider, model and type; changes with the fact that changes it."""
 
     __tablename__ = "daily_cost_stats"
@@ -183,7 +189,7 @@ class DailyCostStat(SQLModel, table=True):
     failed_count: int = Field(sa_type=BigInteger)
 
 
-class UsageArchive(SQLModel, table=True):
+class UsageArchive(LedgerTable, table=True):
     """A file to which usage records were moved; `removed` of its `calls` are in the ledger no more.
 
     All of them are when it is done; until then the next run goes on, with the records up to `last_id` from `starts_at`
@@ -205,7 +211,7 @@ class UsageArchive(SQLModel, table=True):
     created_at: datetime
 
 
-class ArchivedStat(SQLModel, table=True):
+class ArchivedStat(LedgerTable, table=True):
     """What archived records add to the daily statistics."""
 
     __tablename__ = "archived_stats"
@@ -220,7 +226,7 @@ class ArchivedStat(SQLModel, table=True):
     failed_count: int = Field(sa_type=BigInteger)
 
 
-class ArchivedCost(SQLModel, table=True):
+class ArchivedCost(LedgerTable, table=True):
     """What the archived records of a user cost."""
 
     __tablename__ = "archived_costs"
@@ -229,7 +235,7 @@ class ArchivedCost(SQLModel, table=True):
     cost_amount: Decimal = Field(sa_type=Money)
 
 
-class ArchivedRequest(SQLModel, table=True):
+class ArchivedRequest(LedgerTable, table=True):
     """A request whose record is archived, so that it is not counted once more; append-only."""
 
     __tablename__ = "archived_requests"
@@ -240,7 +246,7 @@ class ArchivedRequest(SQLModel, table=True):
     created_at: datetime
 
 
-class ResourcePool(SQLModel, table=True):
+class ResourcePool(LedgerTable, table=True):
     """The prepaid balance at a provider; the row exists for every provider so that its use is counted from the start.
 
     `opened_at` is NULL while the provider has no pool. `suspended_at` is written by the pool check alone and suspends
@@ -265,7 +271,7 @@ class ResourcePool(SQLModel, table=True):
     last_check_at: datetime | None = None
 
 
-class Recharge(SQLModel, table=True):
+class Recharge(LedgerTable, table=True):
     """Money paid into a pool, or its reversal (negative, naming the recharge it reverses); append-only."""
 
     __tablename__ = "recharges"
@@ -292,7 +298,7 @@ class Recharge(SQLModel, table=True):
     created_at: datetime
 
 
-class BalanceAlert(SQLModel, table=True):
+class BalanceAlert(LedgerTable, table=True):
     """A warning about a pool from the check that raised it to the one that resolved it; at most one is open a pool."""
 
     __tablename__ = "balance_alerts"
@@ -323,7 +329,7 @@ class BalanceAlert(SQLModel, table=True):
     acknowledged_at: datetime | None = None
 
 
-class UserQuota(SQLModel, table=True):
+class UserQuota(LedgerTable, table=True):
     """What a user may spend; the row exists for every user seen so that use is counted from the start.
 
     `granted_amount` is NULL while the user has no quota. The check columns are those of `ResourcePool`.
@@ -340,7 +346,7 @@ class UserQuota(SQLModel, table=True):
     updated_at: datetime
 
 
-class QuotaGrant(SQLModel, table=True):
+class QuotaGrant(LedgerTable, table=True):
     """Quota given to a user, taken back or expired (negative); append-only.
 
     `used_before` is what the user had used when the row took effect, from which follows which grant paid for what.
@@ -373,7 +379,7 @@ class QuotaGrant(SQLModel, table=True):
     expires_id: int | None = Field(default=None, sa_type=BigInteger)
 
 
-class PeriodicQuota(SQLModel, table=True):
+class PeriodicQuota(LedgerTable, table=True):
     """Quota that a user is given anew in every period of the business time zone, for that period alone."""
 
     __tablename__ = "periodic_quotas"
@@ -390,7 +396,7 @@ class PeriodicQuota(SQLModel, table=True):
     created_at: datetime
 
 
-class Budget(SQLModel, table=True):
+class Budget(LedgerTable, table=True):
     """What may be spent at a provider in a month, in yuan; the empty provider stands for all together."""
 
     __tablename__ = "budgets"
@@ -400,7 +406,7 @@ class Budget(SQLModel, table=True):
     amount: Decimal = Field(sa_type=Money)
 
 
-class Operator(SQLModel, table=True):
+class Operator(LedgerTable, table=True):
     """A person who may work with the ledger; `uid` is NULL for a name that only a forced command gives (`--as`)."""
 
     __tablename__ = "operators"
@@ -413,7 +419,7 @@ class Operator(SQLModel, table=True):
     added_at: datetime
 
 
-class ApiToken(SQLModel, table=True):
+class ApiToken(LedgerTable, table=True):
     """What lets a program use the HTTP API: the SHA-256 of a random token, never the token; `scopes` by blanks."""
 
     __tablename__ = "api_tokens"
@@ -428,7 +434,7 @@ class ApiToken(SQLModel, table=True):
     revoked_at: datetime | None = None
 
 
-class Hold(SQLModel, table=True):
+class Hold(LedgerTable, table=True):
     """What a call that is under way may cost a user, in yuan, until it is recorded or the hold expires."""
 
     __tablename__ = "holds"
@@ -447,7 +453,7 @@ class Hold(SQLModel, table=True):
     expires_at: datetime
 
 
-class Limit(SQLModel, table=True):
+class Limit(LedgerTable, table=True):
     """A ceiling on money operations, in yuan; one without a row is off."""
 
     __tablename__ = "limits"
@@ -460,7 +466,7 @@ class Limit(SQLModel, table=True):
     amount: Decimal = Field(sa_type=Money)
 
 
-class ApprovalRequest(SQLModel, table=True):
+class ApprovalRequest(LedgerTable, table=True):
     """A money operation that waits for a second person; append-only. `subject` is the provider or the user."""
 
     __tablename__ = "approval_requests"
@@ -482,7 +488,7 @@ class ApprovalRequest(SQLModel, table=True):
     expires_at: datetime
 
 
-class ApprovalDecision(SQLModel, table=True):
+class ApprovalDecision(LedgerTable, table=True):
     """What became of a request, once; append-only."""
 
     __tablename__ = "approval_decisions"
@@ -495,7 +501,7 @@ class ApprovalDecision(SQLModel, table=True):
     created_at: datetime
 
 
-class AuditEntry(SQLModel, table=True):
+class AuditEntry(LedgerTable, table=True):
     """One change or refusal, chained to the one before it by `hash`; append-only, ids without gaps.
 
     `operator` and `uid` are who did it; `login_uid`, `tty`, `ssh_client` and `host` are what the process claims.

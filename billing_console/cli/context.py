@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from billing_console.settings import Settings
 
 LOCK_TIMEOUT_SECONDS = 30
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Collect no garbage while what stays is imported, nor look at that in any collection after it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @dataclass
@@ -82,6 +94,7 @@ class Root:
             )
         return forced(storable(self.acting_as, "as", limit=100))
 
+    @without_collections()
     def open(self, *, timeout: int = LOCK_TIMEOUT_SECONDS, part: str | None = None) -> Ledger:
         """Open the ledger the settings name; waits `timeout` seconds for locks. `part` acts by itself, as cron does."""
         from billing_console.services.identity import system
