@@ -20,7 +20,7 @@ from db.schema import ArchivedStat, DailyCostStat
 from db.statements import table_of
 from db.values import CallStatus, UsageType
 
-COUNT_CAP = 5_000
+COUNT_CAP = 2_500
 """Records looked at at the most, in each range that no daily statistic answers, by `usage_totals`."""
 
 STEPS = 50
@@ -53,7 +53,7 @@ class UsageTotals:
 
 
 def usage_totals(ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
-    """Add up a filter: whole days from the daily statistics where they know, other ranges up to 5,000 records each."""
+    """Add up a filter: whole days from the daily statistics where they know, other ranges up to 2,500 records each."""
     with reading(ledger.database) as session:
         days, ranges = _split(ledger, chosen)
         totals = _of_days(session, ledger, days) if days is not None else UsageTotals()
