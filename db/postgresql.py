@@ -36,11 +36,13 @@ def postgresql_engine(url: URL, timeout: int, *, connect_seconds: int = CONNECT_
     """Return an engine that waits `timeout` seconds for locks; what the URL says of connections goes before ours."""
     options = f"-c timezone=UTC -c lock_timeout={timeout}s -c idle_in_transaction_session_timeout=5min"
     ours = {"connect_timeout": min(timeout, connect_seconds), **NOTICED}
-    arguments = {
+    arguments: dict[str, object] = {
         "application_name": "billing-console",
         "options": options,
         **{name: value for name, value in ours.items() if name not in url.query},
     }
+    if url.query.get("prepare_threshold") == "none":  # the driver's name for it, which a URL cannot spell
+        arguments["prepare_threshold"] = None
     engine = create_engine(
         url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8, hide_parameters=True
     )
