@@ -18,8 +18,10 @@ from billing_console.services.session import reading
 from db.replica import Standing, State
 from screens.console import ask
 from tests.api import ADMIN, Api
+from tests.commands import Commands
 from tests.factories import TESTER, acting, execute, pay, pool, query
 from tests.keyboard import Keyboard, console
+from tests.postgres_server import standby_of
 from tests.replicated import Pair, replicated, until, with_own_ledger
 from tests.terminal import terminal
 
@@ -128,6 +130,49 @@ def test_what_is_no_replica_of_this_ledger_is_refused_at_the_start(pair: Pair, s
                 follow(ledger, url)
     with pytest.raises(InvalidInput, match="this one is in an SQLite file"):
         follow(sqlite_ledger, pair.read_url)
+
+
+def test_a_role_that_may_only_read_is_enough_for_the_replica(pair: Pair) -> None:
+    with closing(open_ledger(pair.url, actor=TESTER)) as ledger:
+        pool(ledger, "openai", "100")
+        for statement in (
+            "CREATE ROLE billing_reader LOGIN",
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO billing_reader",
+        ):
+            execute(ledger, statement)
+        pair.caught_up()
+        follow(ledger, pair.read_url.replace("//postgres@", "//billing_reader@"))
+        assert query(ledger.for_viewing, "SELECT CAST(current_user AS text)") == [("billing_reader",)]
+        assert total(ledger.for_viewing) == 100
+
+
+def test_another_standby_of_the_same_url_takes_over(own_pair: Pair) -> None:
+    pair = own_pair
+    with standby_of(pair.primary) as second, closing(open_ledger(pair.url, actor=TESTER)) as ledger:
+        hosts = "&".join(f"host={each.maintenance.query['host']}" for each in (pair.standby, second))
+        follow(ledger, f"postgresql://postgres@/{pair.name}?{hosts}&target_session_attrs=standby")
+
+        def place() -> object:
+            return query(ledger.for_viewing, "SHOW unix_socket_directories")[0][0]
+
+        assert place() == pair.standby.maintenance.query["host"]
+        pair.standby.crash()
+        assert place() == second.maintenance.query["host"]
+        pair.standby.restart()
+        with second.connect() as connection:
+            connection.execute("SELECT pg_promote()")
+        assert replica_standing(ledger) == Standing(State.PROMOTED)
+        assert place() == pair.primary.maintenance.query["host"]
+        with pair.primary.connect() as connection:
+            until(lambda: replica_standing(ledger) == Standing(State.FOLLOWING, 0), connection)
+        assert place() == pair.standby.maintenance.query["host"]
+
+
+def test_check_pools_and_commands_do_not_touch_the_replica(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that could not be read from would end the console."""
+    commands = Commands(sqlite_url, capsys)
+    for line in ("check-pools", "pools list", "usage list"):
+        assert commands("--read-database", "postgresql://nobody@127.0.0.1:1/none", *line.split()).code == 0
 
 
 @pytest.mark.parametrize("command", [(), ("serve", "--port", "0")], ids=["console", "serve"])
