@@ -178,5 +178,5 @@ class LedgerConsole(Console):
             self.query_one(ProblemLine).show_problems({k: v for k, v in self.problems.items() if k != "open"})
 
     def on_unmount(self) -> None:
-        """Stop the pool check and close the database."""
+        """Stop the pool check; the end of the process closes the database."""
         self._stop_timer()
