@@ -112,16 +112,17 @@ class Replica:
                 written.least = int(self._position().written)
         except SQLAlchemyError:
             return None
+        connection = None
         try:
             connection = self._engine.connect()
             found = self._found(connection)
+            if found is not None and (written is None or found.replayed >= (written.least or 0)):
+                return connection
         except SQLAlchemyError:
             self._becomes(State.AWAY)
-            return None
-        if found is None or (written is not None and found.replayed < (written.least or 0)):
+        if connection is not None:
             connection.close()
-            return None
-        return connection
+        return None
 
     def look(self) -> Standing:
         """Look at both servers and return how the replica stands."""

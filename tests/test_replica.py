@@ -293,3 +293,25 @@ async def test_a_replica_that_dies_in_the_middle_of_a_question_is_not_noticed(ow
         ask(keys.app.pane, work, answers.append, answers.append, to_show=True)
         await keys.settled()
     assert (asked, answers) == ([True, False], [7])
+
+
+async def test_a_question_that_is_stopped_on_the_replica_is_not_put_to_the_primary(pair: Pair) -> None:
+    asked: list[bool] = []
+
+    def work(ledger: Ledger) -> None:
+        with reading(ledger.database) as session:
+            asked.append(bool(session.connection().scalar(text("SELECT pg_is_in_recovery()"))))
+            session.connection().execute(text("SELECT pg_sleep(600)"))
+
+    async with console(pair.url, opening=pair.opened) as keys:
+        assert keys.app.pane is not None
+        question = ask(keys.app.pane, work, lambda _answer: None, lambda _error: None, to_show=True)
+        assert question is not None
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'"
+        with pair.standby.connect() as standby:
+            await keys.until(lambda: standby.execute(sleeping).fetchone() == (1,))
+            question.stop()
+            await keys.settled()
+            alive = f"{sleeping} AND state = 'active'"
+            await keys.until(lambda: standby.execute(alive).fetchone() == (0,))
+    assert asked == [True]
