@@ -6,7 +6,7 @@ import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from billing_console.errors import BillingError, NotPermitted, Replaced
+from billing_console.errors import BillingError, InvalidInput, NotPermitted, Replaced
 from billing_console.i18n import _
 from billing_console.pool_timer import PoolTimer
 from billing_console.services.actions import Action
@@ -34,6 +34,8 @@ class LedgerConsole(Console):
         self._opening = False
         self._pool_timer: PoolTimer | None = None
         self._polls = False
+        self.wrong_usage: InvalidInput | None = None
+        """Why the console ended by itself at its start."""
 
     @property
     def pane(self) -> DataPane[Any] | None:
@@ -68,8 +70,15 @@ class LedgerConsole(Console):
         return timer
 
     def _not_opened(self, error: BillingError) -> None:
-        """Try again later, unless the ledger refused this person: each attempt leaves a row in the audit log."""
+        """Try again later, unless the ledger refused this person: each attempt leaves a row in the audit log.
+
+        What no attempt can mend, a replica that is none of this ledger, ends the console.
+        """
         self._opening = False
+        if isinstance(error, InvalidInput):
+            self.wrong_usage = error
+            self.exit(return_code=error.exit_code)
+            return
         self.keys.answered("open")
         self.report("open", error)
         pane = self.pane
@@ -82,13 +91,15 @@ class LedgerConsole(Console):
         self._opening = False
         self.ledger, self._pool_timer = ledger, timer
         self.report("open", None)
-        self.query_one(TitleBar).zone = str(ledger.timezone)
         self._show_person()
-        banner = self.query_one(AlertBanner)
+        banner, title = self.query_one(AlertBanner), self.query_one(TitleBar)
+        title.zone = str(ledger.timezone)
         banner.poll()
+        title.poll()
         if not self._polls:
             self._polls = True
             self.set_interval(self.refresh_seconds, banner.poll)
+            self.set_interval(self.refresh_seconds, title.poll)
         if self.pane is not None:
             self.pane.wake()
         self.keys.answered("open")
@@ -167,5 +178,5 @@ class LedgerConsole(Console):
             self.query_one(ProblemLine).show_problems({k: v for k, v in self.problems.items() if k != "open"})
 
     def on_unmount(self) -> None:
-        """Stop the pool check and close the database."""
+        """Stop the pool check; the end of the process closes the database."""
         self._stop_timer()

@@ -25,9 +25,15 @@ log = logging.getLogger(__name__)
 MARGIN = timedelta(seconds=10)
 """Less than one interval: the check of the last round took a moment too, and must not make this round skip the pool."""
 
+AGAIN = timedelta(seconds=10)
+"""After a failure: a server that was restarted or replaced is back long before the next round."""
+
 
 class PoolTimer:
-    """Runs the pool check every interval; a pool that another console or cron checked meanwhile is skipped."""
+    """Runs the pool check every interval, and soon again where it failed.
+
+    A pool that another console or cron checked meanwhile is skipped.
+    """
 
     def __init__(self, ledger: Ledger, interval: timedelta, report: Callable[[BillingError | None], None]) -> None:
         """Keep what to check and whom to tell; `report` is called in the scheduler's thread, None means all is well."""
@@ -76,9 +82,17 @@ class PoolTimer:
             self._report(
                 Unavailable(_("The pools could not be checked: %(reason)s") % {"reason": error.message}, error.hint)
             )
+            self._check_soon()
         else:
             self._make_partitions()
             self._report(None)
+
+    def _check_soon(self) -> None:
+        if self._scheduler is not None:
+            when = clock.now() + min(AGAIN, self._interval)
+            self._scheduler.add_job(
+                self._check, "date", run_date=when, id="again", replace_existing=True, misfire_grace_time=None
+            )
 
     def _make_partitions(self) -> None:
         """Make the partitions of the months to come; where others are in the way, the next round does."""

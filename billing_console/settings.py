@@ -38,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     """The ledger: sqlite:////path/to/billing.db or postgresql://user@host/name."""
 
+    read_database_url: Annotated[str, Meta(min_length=1)] | None = None
+    """A PostgreSQL standby of the ledger's server, from which the console and the API read what they show."""
+
     lang: Literal["en", "zh"] | None = None
     """The language of everything a person reads; without it the locale decides."""
 
@@ -71,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 EXPECTED = {
     "database_url": N_("sqlite:////path/to/billing.db or postgresql://user@host/name"),
+    "read_database_url": N_("postgresql://user@host/name"),
     "lang": N_("“en” or “zh”"),
     "business_timezone": N_("a time zone like “Asia/Shanghai”"),
     "currency": N_("a currency code like “CNY”"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from billing_console.errors import ExitCode, Unavailable
+from billing_console.errors import ExitCode, InvalidInput, Unavailable
 from billing_console.i18n import _
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class ConsoleOptions:
 
 
 def run_console(options: ConsoleOptions) -> int:
-    """Run the console until the person leaves and return the exit code; raise Unavailable for keys that cannot be."""
+    """Run the console until the person leaves and return the exit code.
+
+    Raises Unavailable for keys that cannot be, and InvalidInput for a read replica that is none of this ledger.
+    """
     if not has_terminal():
         return ExitCode.USAGE
     log_file = log_to_file()
@@ -64,7 +67,9 @@ def run_console(options: ConsoleOptions) -> int:
         app = BillingConsoleApp(options, log_file=log_file, leaving=way_out.end_soon)
         way_out.watch(app.leave)
         app.run(mouse=False)
-    except Unavailable:
+        if app.wrong_usage is not None:
+            raise app.wrong_usage
+    except (Unavailable, InvalidInput):
         raise
     except Exception:
         log.exception("the console could not run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sqlite3
 import threading
@@ -16,6 +17,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
+
+from db.postgresql import postgresql_engine, with_hosts_apart
+from db.replica import Replica
 
 WAL_SAFE = (3, 51, 3)
 """First SQLite release without the WAL-reset bug, in which a concurrent write and checkpoint may corrupt the file."""
@@ -49,21 +53,48 @@ class Database:
         self.read_only = read_only
         self.timeout = timeout
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.engine = _sqlite(url, read_only, create, timeout, durable) if self.is_sqlite else _postgresql(url, timeout)
+        self.engine = (
+            _sqlite(url, read_only, create, timeout, durable) if self.is_sqlite else postgresql_engine(url, timeout)
+        )
         self._reading = self.engine.execution_options(**_reading_options(self.is_sqlite))
         self._writing = self.engine.execution_options(ledger_write=True)
         self._readers: dict[int, Any] = {}
+        self.replica: Replica | None = None
+        self._viewer: str | None = None
+
+    def follow(self, url: URL) -> Replica:
+        """Let the standby at `url` answer those who only look, see `for_viewing`."""
+        self.replica = Replica(url, self.engine, self.timeout)
+        return self.replica
+
+    def for_viewing(self, who: str) -> Database:
+        """Return the same database for what is only shown to `who`: it may be older, but never than what they wrote."""
+        viewed = copy.copy(self)
+        viewed._viewer = who
+        return viewed
+
+    def wrote(self, who: str) -> None:
+        """Remember that somebody has written, once it is committed."""
+        if self.replica is not None:
+            self.replica.wrote(who)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Yield a session in which every query sees the same snapshot."""
         with (
-            self._reading.connect() as connection,
+            self._connected_to_read() as connection,
             self._known_to_read(connection.connection.dbapi_connection),
             connection.begin(),
             Session(bind=connection) as session,
         ):
             yield session
+
+    def _connected_to_read(self) -> Connection:
+        if self.replica is not None and self._viewer is not None:
+            lent = self.replica.connection(self._viewer)
+            if lent is not None:
+                return lent.execution_options(**_reading_options(self.is_sqlite))
+        return self._reading.connect()
 
     @contextmanager
     def _known_to_read(self, connection: Any) -> Iterator[None]:
@@ -116,6 +147,8 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        if self.replica is not None:
+            self.replica.close()
 
     @property
     def label(self) -> str:
@@ -125,7 +158,7 @@ class Database:
 
 def parse_url(text: str) -> URL:
     """Read a database URL; PostgreSQL always goes through psycopg 3. Raises ValueError or ArgumentError."""
-    url = make_url(text)
+    url = make_url(with_hosts_apart(text))
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
@@ -198,19 +231,3 @@ def _begin_sqlite(connection: Connection) -> None:
     """Take the write lock at once for a write: a lock asked for later fails instead of waiting."""
     immediate = connection.get_execution_options().get("ledger_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def _postgresql(url: URL, timeout: int) -> Engine:
-    options = f"-c timezone=UTC -c lock_timeout={timeout}s -c idle_in_transaction_session_timeout=5min"
-    arguments = {"application_name": "billing-console", "connect_timeout": min(timeout, 10), "options": options}
-    engine = create_engine(
-        url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8, hide_parameters=True
-    )
-    event.listen(engine, "checkin", _leave_to_the_server)
-    return engine
-
-
-def _leave_to_the_server(connection: Any, _record: object) -> None:
-    """Let the server say whether transactions may write: after a read, SQLAlchemy would ask for one that may."""
-    if connection is not None:
-        connection.read_only = None

@@ -190,7 +190,7 @@ class DataPane(Vertical, Generic[Data], can_focus=True):
         self._busy, self._stopped = True, False
         self._show_filter()
         done = partial(self._loaded, asked)
-        question = ask(self, self.question(), done, self._failed, group="load", keys_wait=first)
+        question = ask(self, self.question(), done, self._failed, group="load", keys_wait=first, to_show=True)
         self._question = question if first else None
         if first:
             self.set_timer(LOOK_SECONDS, partial(self._say_loading, question))

@@ -130,11 +130,12 @@ def ask(
     *,
     group: str = "ask",
     keys_wait: bool = False,
+    to_show: bool = False,
 ) -> Question | None:
     """Run `work` on the ledger in a thread, then call `done` or `failed` on the UI thread.
 
     A newer question of the same group and node replaces an older one, whose answer is dropped. With `keys_wait` keys
-    typed meanwhile are meant for what the answer will show.
+    typed meanwhile are meant for what the answer will show. What is only `to_show` may come from the read replica.
     """
     console = console_of(node)
     ledger = console.ledger
@@ -160,7 +161,7 @@ def ask(
         handler: Callable[[Any], None] = done
         try:
             with question.in_thread():
-                value: object = work(ledger)
+                value: object = _shown(work, ledger, question) if to_show else work(ledger)
         except Exception as error:
             handler, value = failed, console.explain(error)
         if worker.is_cancelled or not node.call_later(answer, handler, value):
@@ -168,3 +169,13 @@ def ask(
 
     node.run_worker(run, thread=True, exclusive=True, group=group, exit_on_error=False)
     return question
+
+
+def _shown(work: Callable[[Ledger], Answer], ledger: Ledger, question: Question) -> Answer:
+    """Ask the replica; what it fails in while it answers, the primary is asked at once."""
+    try:
+        return work(ledger.for_viewing)
+    except Unavailable:
+        if question.stopped or ledger.for_viewing is ledger:
+            raise
+        return work(ledger)

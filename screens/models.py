@@ -116,7 +116,7 @@ class ModelsManagement(SearchPane["tuple[ModelView, ...]"]):
         due = self._counted_at is None or now - self._counted_at >= USE_EVERY
         if self.console.ledger is not None and (asked or due):
             self._counted_at = now
-            ask(self, _recent_use, self._show_use, self._not_counted, group="use")
+            ask(self, _recent_use, self._show_use, self._not_counted, group="use", to_show=True)
 
     def _show_use(self, use: RecentUse) -> None:
         if use != self.use:

@@ -144,7 +144,7 @@ class UserQuotaManagement(SearchPane["QuotaPage"]):
             self._summarise()
 
         # What goes wrong here goes wrong in the tab's own question too, which says so.
-        ask(self, work, done, lambda _error: None, group="use")
+        ask(self, work, done, lambda _error: None, group="use", to_show=True)
 
     # Order, marks
 

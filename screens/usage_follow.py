@@ -95,7 +95,14 @@ class Follow:
             chosen = wish.resolve(ledger)
             return len(usage_page(ledger, chosen, limit=MOST_NEW + 1, after=newest, oldest_first=True).rows)
 
-        ask(self._view, work, self._counted, partial(self._view.console.report, self._view.NAME), group="new")
+        ask(
+            self._view,
+            work,
+            self._counted,
+            partial(self._view.console.report, self._view.NAME),
+            group="new",
+            to_show=True,
+        )
 
     def _counted(self, waiting: int) -> None:
         self._view.console.report(self._view.NAME, None)

@@ -47,7 +47,7 @@ class Summary:
 
             return usage_totals(ledger, wish.resolve(ledger))
 
-        ask(self._view, work, self._show, lambda _error: None, group=GROUP)
+        ask(self._view, work, self._show, lambda _error: None, group=GROUP, to_show=True)
 
     @property
     def exact_calls(self) -> int | None:
@@ -77,7 +77,7 @@ class Summary:
                 view.call_later(self._grow, worker.is_cancelled, totals)
             return totals
 
-        ask(view, work, self._counted, self._failed, group=GROUP)
+        ask(view, work, self._counted, self._failed, group=GROUP, to_show=True)
         self.draw()
 
     def stop(self) -> None:

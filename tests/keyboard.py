@@ -110,7 +110,12 @@ async def console(
         **looks,
     )
     app = kind(options)
-    async with app.run_test(size=size, notifications=True) as pilot:
-        keyboard = Keyboard(app, pilot)
-        await keyboard.settled()
-        yield keyboard
+    try:
+        async with app.run_test(size=size, notifications=True) as pilot:
+            keyboard = Keyboard(app, pilot)
+            await keyboard.settled()
+            yield keyboard
+    finally:
+        # The end of the process closes it elsewhere; a server would run out of connections.
+        if app.ledger is not None:
+            app.ledger.close()

@@ -38,6 +38,7 @@ class Server:
     maintenance: URL
     process: subprocess.Popen[bytes] | None = None
     start: Callable[[], subprocess.Popen[bytes]] | None = None
+    binaries: Path | None = None
 
     def url(self, database: str) -> str:
         """What the product is given to open a database of this server."""
@@ -69,8 +70,15 @@ class Server:
                     descriptors.remove(descriptor)
         self.process.wait(PATIENCE_SECONDS)
 
+    def stop(self) -> None:
+        """Shut the server down as `pg_ctl stop -m fast` does: it ends every connection."""
+        if self.process is None:
+            raise ValueError("only a server that we started is ours to stop")
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(PATIENCE_SECONDS)
+
     def restart(self) -> None:
-        """Start the server again after a crash; return when it has recovered."""
+        """Start the server again after a crash or a stop; return when it answers."""
         if self.start is None:
             raise ValueError("only a server that we started is ours to start again")
         self.process = self.start()
@@ -89,8 +97,23 @@ def running(*, from_wheel: bool = False, private: bool = False) -> Iterator[Serv
     home = Path(tempfile.mkdtemp(prefix="billing-pg-", dir=open_to_everyone()))
     try:
         binaries = (None if from_wheel else system_binaries()) or wheel_binaries(home)
-        with _started(binaries, home) as server:
+        making = (binaries / "initdb", *INITDB_OPTIONS, "-D", home / "data")
+        with _serving(binaries, home, making) as server:
             yield server
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def standby_of(server: Server) -> Iterator[Server]:
+    """Give the tests a streaming standby of a server that we started, a copy of it by `pg_basebackup -R`."""
+    assert server.binaries is not None
+    home = Path(tempfile.mkdtemp(prefix="billing-pg-", dir=open_to_everyone()))
+    try:
+        source = ("-h", str(server.maintenance.query["host"]), "-U", "postgres")
+        copying = (server.binaries / "pg_basebackup", *source, "-R", "-c", "fast", "--no-sync", "-D", home / "data")
+        with _serving(server.binaries, home, copying) as standby:
+            yield standby
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -136,7 +159,8 @@ def open_to_everyone() -> Path:
 
 
 @contextmanager
-def _started(binaries: Path, home: Path) -> Iterator[Server]:
+def _serving(binaries: Path, home: Path, making: Sequence[str | os.PathLike[str]]) -> Iterator[Server]:
+    """Make the data directory by a command, then serve it."""
     user = unprivileged()
     if user is not None:
         home.chmod(0o755)
@@ -145,9 +169,8 @@ def _started(binaries: Path, home: Path) -> Iterator[Server]:
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     log = home / "log"
     with log.open("wb") as output:
-        initdb = _spawn([binaries / "initdb", *INITDB_OPTIONS, "-D", home / "data"], home, user, output)
-        if initdb.wait(PATIENCE_SECONDS) != 0:
-            raise RuntimeError(f"initdb of {binaries} failed: {log.read_text()}")
+        if _spawn(making, home, user, output).wait(PATIENCE_SECONDS) != 0:
+            raise RuntimeError(f"{making[0]} failed: {log.read_text()}")
 
     def spawn() -> subprocess.Popen[bytes]:
         # A private socket: no port can be taken, and nobody else can connect.
@@ -160,7 +183,7 @@ def _started(binaries: Path, home: Path) -> Iterator[Server]:
         _wait_until_ready(home, process)
         return process
 
-    server = Server(URL.create("postgresql+psycopg", "postgres", query={"host": str(home)}), spawn(), start)
+    server = Server(URL.create("postgresql+psycopg", "postgres", query={"host": str(home)}), spawn(), start, binaries)
     try:
         _wait_until_ready(home, _process_of(server))
         yield server

@@ -280,6 +280,7 @@ def test_a_locale_without_utf_8_can_say_everything(sqlite_url: str, sqlite_ledge
         "--database sqlite:////x.db",
         "--database=sqlite:////x.db --lang zh --ascii",
         "--config /c.toml --as alice --read-only",
+        "--read-database postgresql://standby/billing",
         "--lang en --lang zh",
     ],
 )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
-from billing_console.errors import Replaced
+from billing_console import pool_timer
+from billing_console.errors import BillingError, Replaced
+from billing_console.pool_timer import PoolTimer
 from billing_console.services.ledger import Ledger
 from billing_console.services.pools import get_pool, list_pools
 from tests.conftest import OpenLedger
@@ -100,6 +104,26 @@ def test_a_ledger_whose_file_was_replaced_refuses_to_read_and_to_write(
         list_pools(sqlite_ledger)
     with pytest.raises(Replaced, match="taken the place"):
         pay(sqlite_ledger, "5")
+
+
+def test_a_check_that_failed_is_made_again_long_before_the_next_round(
+    sqlite_ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_timer, "AGAIN", timedelta(seconds=0.1))
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    reports: Queue[BillingError | None] = Queue()
+    away = path.rename(path.with_suffix(".away"))
+    timer = PoolTimer(sqlite_ledger, timedelta(hours=1), reports.put)
+    timer.start()
+    try:
+        for _round in range(2):
+            failed = reports.get(timeout=60)
+            assert failed is not None and "There is no database at" in failed.message
+        away.rename(path)
+        while reports.get(timeout=60) is not None:
+            pass
+    finally:
+        timer.stop()
 
 
 async def test_a_server_that_is_out_of_reach_is_said_and_asked_again(

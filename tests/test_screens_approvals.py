@@ -25,9 +25,9 @@ ASKER = "wang.fang"
 
 
 @pytest.fixture
-def asking(sqlite_ledger: Ledger) -> Ledger:
+def asking(ledger: Ledger) -> Ledger:
     """Somebody whose recharge of 900 waits; the tester may approve it."""
-    return _asking(sqlite_ledger)
+    return _asking(ledger)
 
 
 def _asking(ledger: Ledger) -> Ledger:
@@ -43,8 +43,10 @@ def waits(result: object) -> ApprovalView:
     return result
 
 
-async def test_who_may_approve_is_told_on_every_tab_and_approves_after_a_page(asking: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(100, 24)) as keys:
+async def test_who_may_approve_is_told_on_every_tab_and_approves_after_a_page(
+    asking: Ledger, database_url: str
+) -> None:
+    async with console(database_url, size=(100, 24)) as keys:
         for number in "123456":
             await keys.press(number)
             assert "1 request waits for approval (A)" in keys.screen
@@ -73,8 +75,8 @@ async def test_who_may_approve_is_told_on_every_tab_and_approves_after_a_page(as
     assert get_pool(asking, "openai").total_balance == Decimal(1000)
 
 
-async def test_a_rejection_needs_a_reason_and_books_nothing(asking: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_a_rejection_needs_a_reason_and_books_nothing(asking: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("A", "x", "enter")
         assert "This cannot be empty." in keys.screen
         await keys.type("no invoice")
@@ -92,10 +94,10 @@ async def test_a_rejection_needs_a_reason_and_books_nothing(asking: Ledger, sqli
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
-async def test_others_see_requests_and_are_not_asked(asking: Ledger, sqlite_url: str, role: Role) -> None:
+async def test_others_see_requests_and_are_not_asked(asking: Ledger, database_url: str, role: Role) -> None:
     acting(replace(asking, actor=replace(asking.actor, name="tester")), "li.na", role)
     before = everything(asking)
-    async with console(sqlite_url, name="li.na") as keys:
+    async with console(database_url, name="li.na") as keys:
         assert "waits for approval" not in keys.screen
         await keys.press("A", "a", "x")
         assert "openai" in keys.screen
@@ -105,10 +107,10 @@ async def test_others_see_requests_and_are_not_asked(asking: Ledger, sqlite_url:
     assert everything(asking) == before
 
 
-async def test_nobody_approves_their_own_but_may_take_it_back(asking: Ledger, sqlite_url: str) -> None:
+async def test_nobody_approves_their_own_but_may_take_it_back(asking: Ledger, database_url: str) -> None:
     tester = replace(asking, actor=replace(asking.actor, name="tester"))
     acting(tester, ASKER, Role.ADMIN)
-    async with console(sqlite_url, name=ASKER) as keys:
+    async with console(database_url, name=ASKER) as keys:
         assert "waits for approval" not in keys.screen
         await keys.press("A", "a")
         assert "a Approve" not in keys.screen and "x Reject" in keys.screen
@@ -116,10 +118,10 @@ async def test_nobody_approves_their_own_but_may_take_it_back(asking: Ledger, sq
     assert list_approvals(asking)[0].state is ApprovalState.REJECTED
 
 
-async def test_a_request_that_somebody_else_decided_meanwhile_says_so(asking: Ledger, sqlite_url: str) -> None:
+async def test_a_request_that_somebody_else_decided_meanwhile_says_so(asking: Ledger, database_url: str) -> None:
     tester = replace(asking, actor=replace(asking.actor, name="tester"))
     other = acting(tester, "li.na", Role.ADMIN)
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("A", "a")
         assert "¥100.00 → ¥1,000.00" in keys.screen
         reject(other, 1, reason="wrong pool")
@@ -130,10 +132,10 @@ async def test_a_request_that_somebody_else_decided_meanwhile_says_so(asking: Le
     assert get_pool(asking, "openai").total_balance == Decimal(100)
 
 
-async def test_a_request_that_the_rules_no_longer_allow_says_why(asking: Ledger, sqlite_url: str) -> None:
+async def test_a_request_that_the_rules_no_longer_allow_says_why(asking: Ledger, database_url: str) -> None:
     tester = replace(asking, actor=replace(asking.actor, name="tester"), role=Role.ADMIN)
     set_limit(tester, LimitName.PER_OPERATION, Decimal(800))
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("A", "a")
         assert "Most for one recharge or grant" in " ".join(keys.screen.replace("│", " ").split())
         await keys.press("y")
@@ -142,13 +144,13 @@ async def test_a_request_that_the_rules_no_longer_allow_says_why(asking: Ledger,
         assert "▲ pending" in keys.screen
 
 
-async def test_grants_and_overdrafts_are_approved_with_what_they_change(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    asker = _asking(sqlite_ledger)
-    admin = acting(sqlite_ledger, "li.na")
+async def test_grants_and_overdrafts_are_approved_with_what_they_change(ledger: Ledger, database_url: str) -> None:
+    asker = _asking(ledger)
+    admin = acting(ledger, "li.na")
     waits(grant_quota(asker, "alice", Decimal(700), reference="T-1"))
-    spend(sqlite_ledger, "40")
+    spend(ledger, "40")
     waits(reverse_recharge(admin, 1, reason="wrong bank", overdraw=True))
-    async with console(sqlite_url, size=(120, 24)) as keys:
+    async with console(database_url, size=(120, 24)) as keys:
         assert "3 requests wait for approval" in keys.screen
         await keys.press("A", "j", "a")
         assert "no quota → ¥660.00" in keys.screen
@@ -157,7 +159,7 @@ async def test_grants_and_overdrafts_are_approved_with_what_they_change(sqlite_l
         await keys.press("g", "j", "a")
         assert "¥60.00 → -¥40.00" in keys.screen
         await keys.press("y")
-    assert get_pool(sqlite_ledger, "openai").available_balance == Decimal(-40)
+    assert get_pool(ledger, "openai").available_balance == Decimal(-40)
 
 
 # The services behind it

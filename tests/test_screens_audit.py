@@ -24,24 +24,24 @@ HOSTILE = "[@click=app.quit]x[/]\x1b[2J\u202e"
 
 
 @pytest.fixture
-def told(sqlite_ledger: Ledger) -> Ledger:
+def told(ledger: Ledger) -> Ledger:
     """A log with changes of two people and a refusal."""
-    pool(sqlite_ledger, "openai", "100")
-    wang = acting(sqlite_ledger, "wang.fang", Role.OPERATOR)
+    pool(ledger, "openai", "100")
+    wang = acting(ledger, "wang.fang", Role.OPERATOR)
     pay(wang, "50", reference="INV-2")
-    set_limit(sqlite_ledger, LimitName.PER_OPERATION, Decimal(1000))
+    set_limit(ledger, LimitName.PER_OPERATION, Decimal(1000))
     with pytest.raises(Refused):
         pay(wang, "5000", reference="INV-3")
-    return sqlite_ledger
+    return ledger
 
 
 def rows(keys: Keyboard) -> list[str]:
     return [entry.action for entry in keys.app.screen.query_one(RecordTable).items]
 
 
-async def test_everybody_can_read_what_happened_newest_first(told: Ledger, sqlite_url: str) -> None:
+async def test_everybody_can_read_what_happened_newest_first(told: Ledger, database_url: str) -> None:
     acting(told, "zhao.li", Role.VIEWER)
-    async with console(sqlite_url, name="zhao.li", size=(160, 24)) as keys:
+    async with console(database_url, name="zhao.li", size=(160, 24)) as keys:
         await keys.press("L")
         assert rows(keys) == [entry.action for entry in list_audit(told)]
         line = keys.line("■ refused")
@@ -49,22 +49,22 @@ async def test_everybody_can_read_what_happened_newest_first(told: Ledger, sqlit
         assert "availableBalance 100.00 → 150.00" in keys.screen
 
 
-async def test_the_palette_opens_it(told: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(80, 60)) as keys:
+async def test_the_palette_opens_it(told: Ledger, database_url: str) -> None:
+    async with console(database_url, size=(80, 60)) as keys:
         assert {"Audit log", "Approvals"} <= {c.title for c in keys.app.get_system_commands(keys.app.screen)}
         await keys.press("question_mark")
         assert "Audit log" in keys.screen
 
 
-async def test_it_is_as_high_as_the_terminal(told: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_it_is_as_high_as_the_terminal(told: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("L")
         assert "Audit log" in keys.lines[1]
         assert "Esc Back" in keys.lines[-2]
 
 
-async def test_a_row_is_shown_whole(told: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(80, 40)) as keys:
+async def test_a_row_is_shown_whole(told: Ledger, database_url: str) -> None:
+    async with console(database_url, size=(80, 40)) as keys:
         await keys.press("L", "j", "j", "enter")
         entry = next(e for e in list_audit(told) if e.operator == "wang.fang" and e.after)
         keys.line("│ Operator  wang.fang")
@@ -86,9 +86,9 @@ async def test_a_row_is_shown_whole(told: Ledger, sqlite_url: str) -> None:
     ],
 )
 async def test_the_filter_narrows_the_rows_and_escape_widens_them(
-    told: Ledger, sqlite_url: str, field: str, typed: str, expected: list[str]
+    told: Ledger, database_url: str, field: str, typed: str, expected: list[str]
 ) -> None:
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("L", "slash")
         keys.app.screen.query_one(field, Input).focus()
         await keys.type(typed)
@@ -103,29 +103,27 @@ async def test_the_filter_narrows_the_rows_and_escape_widens_them(
         assert len(keys.app.screen_stack) == 1
 
 
-async def test_the_end_of_an_empty_list_is_no_row(told: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_the_end_of_an_empty_list_is_no_row(told: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("L", "slash")
         await keys.type("nobody")
         await keys.press("enter", "end", "escape")
         assert rows(keys) == [entry.action for entry in list_audit(told)]
 
 
-async def test_refusals_alone(told: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_refusals_alone(told: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("L", "slash", "down", "down", "down", "left", "enter")
         assert rows(keys) == ["pools.recharge"]
         assert "refused" in keys.line("Filter: ")
 
 
-async def test_it_turns_pages_at_the_end(
-    sqlite_ledger: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_turns_pages_at_the_end(ledger: Ledger, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "PAGE", 30)
     for number in range(70):
-        grant_quota(sqlite_ledger, "alice", Decimal(1), reference=f"r{number}")
-    everything = [entry.id for entry in list_audit(sqlite_ledger, limit=None)]
-    async with console(sqlite_url) as keys:
+        grant_quota(ledger, "alice", Decimal(1), reference=f"r{number}")
+    everything = [entry.id for entry in list_audit(ledger, limit=None)]
+    async with console(database_url) as keys:
         await keys.press("L")
         assert len(rows(keys)) == 30
         for _page in range(4):
@@ -136,9 +134,9 @@ async def test_it_turns_pages_at_the_end(
         assert shown.current is not None and shown.current.id == 1
 
 
-async def test_what_is_exported_is_whole(told: Ledger, sqlite_url: str, tmp_path: Path) -> None:
+async def test_what_is_exported_is_whole(told: Ledger, database_url: str, tmp_path: Path) -> None:
     file = tmp_path / "audit.csv"
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("L", "e")
         keys.app.screen.query_one("#path", Input).value = str(file)
         await keys.press("enter")

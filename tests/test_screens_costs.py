@@ -25,14 +25,14 @@ from tests.keyboard import PATIENCE_SECONDS, Keyboard, console
 
 
 @pytest.fixture
-def spent(sqlite_ledger: Ledger) -> Ledger:
+def spent(ledger: Ledger) -> Ledger:
     """A little every day for 40 days at one provider, one dear day at another, one failed call."""
     days = [now() - timedelta(days=number) for number in range(40)]
-    record_usage(sqlite_ledger, [usage(cost_amount=Decimal("1.25"), created_at=day) for day in days])
+    record_usage(ledger, [usage(cost_amount=Decimal("1.25"), created_at=day) for day in days])
     dear = {"provider_id": "anthropic", "model_id": "claude", "created_at": now() - timedelta(days=3)}
-    spend(sqlite_ledger, "400", **dear)
-    spend(sqlite_ledger, "0", status=CallStatus.FAILED, **dear)
-    return sqlite_ledger
+    spend(ledger, "400", **dear)
+    spend(ledger, "0", status=CallStatus.FAILED, **dear)
+    return ledger
 
 
 def days_ago(ledger: Ledger, days: int) -> str:
@@ -59,16 +59,16 @@ async def field(keys: Keyboard, **fields: str) -> None:
     await keys.press("enter")
 
 
-async def test_the_last_30_days_are_shown_with_their_totals(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_the_last_30_days_are_shown_with_their_totals(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2")
         assert "last 30 days" in keys.screen
         assert "Total ¥437.50 · ¥14.58 a day · 32 calls · 1 failed" in keys.screen
         assert len(shown_trend(keys).starts) == 30
 
 
-async def test_filters_and_escape(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_filters_and_escape(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2")
         await field(keys, provider_id="anthropic")
         assert "Total ¥400.00" in keys.screen
@@ -82,22 +82,22 @@ async def test_filters_and_escape(spent: Ledger, sqlite_url: str) -> None:
         assert "Nothing matches the filter" in keys.screen
 
 
-async def test_a_day_that_is_none_is_refused_at_its_field(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_a_day_that_is_none_is_refused_at_its_field(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2")
         await field(keys, start="2026-02-30")
         assert "“2026-02-30” is not a date" in keys.screen
 
 
-async def test_grouping_by_provider_puts_the_dearest_first(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_grouping_by_provider_puts_the_dearest_first(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2", "w", "w", "w", "b")
         assert "by provider" in keys.screen
         assert rows(keys) == [("anthropic", Decimal(400)), ("openai", Decimal("37.5"))]
 
 
-async def test_enter_leads_to_the_calls_behind_a_row(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_enter_leads_to_the_calls_behind_a_row(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2", "w", "w", "w", "b", "enter")
         calls = keys.app.query_one(UsageRecordsView)._window.rows
         assert [(call.provider_id, call.cost_amount) for call in calls] == [
@@ -108,13 +108,13 @@ async def test_enter_leads_to_the_calls_behind_a_row(spent: Ledger, sqlite_url: 
 
 
 async def test_the_chart_can_make_room_for_the_table_and_the_table_for_the_chart(
-    spent: Ledger, sqlite_url: str
+    spent: Ledger, database_url: str
 ) -> None:
     def height(name: str) -> int:
         widget = keys.app.query_one(name)
         return widget.size.height if widget.display else 0
 
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("2")
         both = height("#trend"), height("#costs-table")
         await keys.press("t")
@@ -125,15 +125,15 @@ async def test_the_chart_can_make_room_for_the_table_and_the_table_for_the_chart
         assert (height("#trend"), height("#costs-table")) == both
 
 
-async def test_the_average_counts_no_day_to_come(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_the_average_counts_no_day_to_come(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2")
         await field(keys, start=days_ago(spent, 1), end=days_ago(spent, -300))
         assert "Total ¥2.50 · ¥1.25 a day" in keys.screen
 
 
-async def test_every_period_and_every_thing_can_be_grouped_by(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_every_period_and_every_thing_can_be_grouped_by(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2")
         for things in ("provider, model, type", "provider", "provider, model", "model", "type", ""):
             for period in ("day", "week", "month", ""):
@@ -146,17 +146,19 @@ async def test_every_period_and_every_thing_can_be_grouped_by(spent: Ledger, sql
         assert "by day, provider, model, type" in keys.screen
 
 
-async def test_enter_on_a_week_leads_to_the_calls_of_that_week_within_the_range(spent: Ledger, sqlite_url: str) -> None:
+async def test_enter_on_a_week_leads_to_the_calls_of_that_week_within_the_range(
+    spent: Ledger, database_url: str
+) -> None:
     today = day_of(now(), spent.timezone)
-    async with console(sqlite_url, size=(120, 40)) as keys:
+    async with console(database_url, size=(120, 40)) as keys:
         await keys.press("2", "w", "b", "enter")
         first = max(today - timedelta(days=today.weekday()), today - timedelta(days=29))
         line = keys.line("Filter: ")
         assert f"from {first}" in line and f"to {today}" in line
 
 
-async def test_several_groups_are_stacked_with_a_legend_and_one_is_an_area(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(120, 40)) as keys:
+async def test_several_groups_are_stacked_with_a_legend_and_one_is_an_area(spent: Ledger, database_url: str) -> None:
+    async with console(database_url, size=(120, 40)) as keys:
         await keys.press("2")
         legend = keys.line("anthropic ¥400.00 91%")
         assert f"{FILLS[0][0]} anthropic ¥400.00 91%  {FILLS[1][0]} openai ¥37.50 9%" in legend
@@ -166,15 +168,15 @@ async def test_several_groups_are_stacked_with_a_legend_and_one_is_an_area(spent
         assert not keys.app.query_one("#legend").display and len(shown_trend(keys).groups) == 1
 
 
-async def test_a_legend_that_has_no_room_says_the_shares(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+async def test_a_legend_that_has_no_room_says_the_shares(ledger: Ledger, database_url: str) -> None:
     kinds = [UsageType.IMAGE_GENERATION, UsageType.TEXT_GENERATION]
     calls = [
         usage(provider_id=f"provider-{number}-" + "x" * 30, usage_type=kind, created_at=now(), cost_amount=Decimal(5))
         for number in range(9)
         for kind in kinds
     ]
-    record_usage(sqlite_ledger, calls)
-    async with console(sqlite_url) as keys:
+    record_usage(ledger, calls)
+    async with console(database_url) as keys:
         await keys.press("2")
         line = keys.line("others")
         assert line.count("11%") == 4 and "others 56%" in line and line.count("provid") == 4
@@ -184,15 +186,15 @@ async def test_a_legend_that_has_no_room_says_the_shares(sqlite_ledger: Ledger, 
 
 
 async def test_what_changed_and_what_the_month_will_have_cost_stand_above_the_chart(
-    sqlite_ledger: Ledger, sqlite_url: str
+    ledger: Ledger, database_url: str
 ) -> None:
-    today = day_of(now(), sqlite_ledger.timezone)
-    starts = [start_of(today - timedelta(days=number), sqlite_ledger.timezone) for number in range(60)]
-    record_usage(sqlite_ledger, [usage(cost_amount=Decimal(10), created_at=start) for start in starts])
-    set_budget(sqlite_ledger, ALL, Decimal(100))
-    set_budget(sqlite_ledger, "openai", Decimal(5000))
+    today = day_of(now(), ledger.timezone)
+    starts = [start_of(today - timedelta(days=number), ledger.timezone) for number in range(60)]
+    record_usage(ledger, [usage(cost_amount=Decimal(10), created_at=start) for start in starts])
+    set_budget(ledger, ALL, Decimal(100))
+    set_budget(ledger, "openai", Decimal(5000))
     days = ((today.replace(day=28) + timedelta(days=4)).replace(day=1) - today.replace(day=1)).days
-    async with console(sqlite_url, size=(120, 40)) as keys:
+    async with console(database_url, size=(120, 40)) as keys:
         await keys.press("2")
         assert "30 days before: ¥300 · ¥0.00 (0.0%) · ¥10.00 a call" in keys.screen
         assert f"{today:%Y-%m}: ¥{today.day * 10}.00 so far · projected ¥{days * 10} (¥{days * 10} to" in keys.screen
@@ -204,15 +206,15 @@ async def test_what_changed_and_what_the_month_will_have_cost_stand_above_the_ch
         assert "budget" not in keys.line("projected")
 
 
-async def test_a_young_ledger_says_that_it_cannot_project(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    spend(sqlite_ledger, "3", created_at=now() - timedelta(days=1))
-    async with console(sqlite_url) as keys:
+async def test_a_young_ledger_says_that_it_cannot_project(ledger: Ledger, database_url: str) -> None:
+    spend(ledger, "3", created_at=now() - timedelta(days=1))
+    async with console(database_url) as keys:
         await keys.press("2")
         assert "not enough history to project (1 of 14 days)" in keys.screen
 
 
-async def test_an_admin_sets_and_removes_a_budget(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_an_admin_sets_and_removes_a_budget(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2", "B")
         assert "all providers" in keys.line("no budget")
         await keys.press("j", "c")
@@ -233,19 +235,19 @@ async def test_an_admin_sets_and_removes_a_budget(spent: Ledger, sqlite_url: str
         assert "x Remove budget" not in keys.screen
 
 
-async def test_an_operator_sees_budgets_and_is_not_offered_to_set_them(spent: Ledger, sqlite_url: str) -> None:
+async def test_an_operator_sees_budgets_and_is_not_offered_to_set_them(spent: Ledger, database_url: str) -> None:
     acting(spent, "olga", Role.OPERATOR)
     set_budget(spent, ALL, Decimal(1000))
-    async with console(sqlite_url, name="olga") as keys:
+    async with console(database_url, name="olga") as keys:
         await keys.press("2", "B", "c", "x")
         assert "all providers" in keys.screen and "¥1,000" in keys.screen
         assert "Set budget" not in keys.screen and "Remove budget" not in keys.screen
 
 
-async def test_the_top_users_lead_to_their_calls(spent: Ledger, sqlite_url: str) -> None:
+async def test_the_top_users_lead_to_their_calls(spent: Ledger, database_url: str) -> None:
     spend(spent, "1000", user_id="东京团队", created_at=now())
     spend(spent, "5", user_id=None, created_at=now())
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("2", "u")
         users = keys.app.screen.query_one("#users-table", RecordTable).items
         assert [(user.user_id, user.cost) for user in users] == [
@@ -260,8 +262,8 @@ async def test_the_top_users_lead_to_their_calls(spent: Ledger, sqlite_url: str)
         assert "user 东京团队" in keys.line("Filter: ")
 
 
-async def test_a_filter_counts_for_the_top_users_too(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_a_filter_counts_for_the_top_users_too(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2")
         await field(keys, provider_id="anthropic")
         await keys.press("u")
@@ -270,28 +272,28 @@ async def test_a_filter_counts_for_the_top_users_too(spent: Ledger, sqlite_url: 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 16), (40, 10), (200, 60)])
 async def test_every_size_shows_every_dialog_without_a_crash(
-    spent: Ledger, sqlite_url: str, size: tuple[int, int]
+    spent: Ledger, database_url: str, size: tuple[int, int]
 ) -> None:
-    async with console(sqlite_url, size=size) as keys:
+    async with console(database_url, size=size) as keys:
         await keys.press("2", "t", "t", "t", "w", "b", "B", "c", "escape", "escape", "u", "escape")
         table = keys.app.query_one("#costs-table", RecordTable)
         await keys.until(lambda: table.has_focus and table.size.height >= 2)
 
 
-async def test_a_day_beyond_the_calendar_is_refused(spent: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_a_day_beyond_the_calendar_is_refused(spent: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("2")
         await field(keys, end=str(date.max))
         assert "is not a date" in keys.screen
 
 
 async def test_amounts_have_their_symbol_although_the_tab_was_there_before_the_ledger(
-    spent: Ledger, sqlite_url: str
+    spent: Ledger, database_url: str
 ) -> None:
     """Somebody presses 2 before the database is open."""
     opens = threading.Event()
     options = ConsoleOptions(
-        lambda: open_ledger(sqlite_url, actor=TESTER) if opens.wait(PATIENCE_SECONDS) else spent, "a ledger"
+        lambda: open_ledger(database_url, actor=TESTER) if opens.wait(PATIENCE_SECONDS) else spent, "a ledger"
     )
     app = BillingConsoleApp(options)
     async with app.run_test(size=(80, 24)) as pilot:

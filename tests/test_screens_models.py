@@ -15,18 +15,18 @@ from tests.keyboard import console
 
 
 @pytest.fixture
-def stocked(sqlite_ledger: Ledger) -> Ledger:
+def stocked(ledger: Ledger) -> Ledger:
     """Two providers with three models; the pool of one is depleted."""
     for provider, model in (("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("qwen", "qwen-max")):
-        price(sqlite_ledger, provider_id=provider, model_id=model)
-    pool(sqlite_ledger, "qwen", "1")
-    spend(sqlite_ledger, "2", provider_id="qwen", model_id="qwen-max")
-    check_pools(sqlite_ledger)
-    return sqlite_ledger
+        price(ledger, provider_id=provider, model_id=model)
+    pool(ledger, "qwen", "1")
+    spend(ledger, "2", provider_id="qwen", model_id="qwen-max")
+    check_pools(ledger)
+    return ledger
 
 
-async def test_space_disables_with_a_reason_and_enables_again(stocked: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_space_disables_with_a_reason_and_enables_again(stocked: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("5", "j", "space")
         assert "Disable gpt-4o-mini" in keys.screen
         await keys.press("enter")
@@ -53,9 +53,9 @@ async def test_space_disables_with_a_reason_and_enables_again(stocked: Ledger, s
     assert get_model(stocked, "openai", "gpt-4o-mini").status is ModelStatus.ENABLED
 
 
-async def test_lack_of_funds_is_said_in_words_and_outlives_enabling(stocked: Ledger, sqlite_url: str) -> None:
+async def test_lack_of_funds_is_said_in_words_and_outlives_enabling(stocked: Ledger, database_url: str) -> None:
     set_model_enabled(stocked, "qwen", "qwen-max", False, reason="contract ended")
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("5", "G", "space")
         await keys.type("contract renewed")
         await keys.press("enter")
@@ -68,11 +68,11 @@ async def test_lack_of_funds_is_said_in_words_and_outlives_enabling(stocked: Led
 
 
 async def test_all_of_a_provider_are_disabled_after_one_page_that_counts_and_names_them(
-    stocked: Ledger, sqlite_url: str
+    stocked: Ledger, database_url: str
 ) -> None:
     set_model_enabled(stocked, "openai", "gpt-4o", False, reason="retired")
     price(stocked, model_id="o3")
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("5", "D")
         assert "Disable all models of openai" in keys.screen
         await keys.type("contract ended")
@@ -92,12 +92,12 @@ async def test_all_of_a_provider_are_disabled_after_one_page_that_counts_and_nam
     assert get_model(stocked, "openai", "gpt-4o").disabled_reason == "retired"
 
 
-async def test_the_last_24_hours_of_each_model_are_beside_it(stocked: Ledger, sqlite_url: str) -> None:
+async def test_the_last_24_hours_of_each_model_are_beside_it(stocked: Ledger, database_url: str) -> None:
     now = datetime.now(UTC)
     spend(stocked, "1.5", created_at=now)
     spend(stocked, "0", created_at=now, status=CallStatus.FAILED)
     spend(stocked, "70", created_at=now - timedelta(hours=25))
-    async with console(sqlite_url, size=(120, 24)) as keys:
+    async with console(database_url, size=(120, 24)) as keys:
         await keys.press("5")
         assert keys.line("gpt-4o ").split()[-3:] == ["2", "1", "¥1.50"]
         assert keys.line("gpt-4o-mini").split()[-3:] == ["0", "0", "¥0.00"]
@@ -109,9 +109,9 @@ async def test_the_last_24_hours_of_each_model_are_beside_it(stocked: Ledger, sq
         assert "3 calls, 1 failed, ¥2.50" in keys.line("Last 24 h")
 
 
-async def test_both_reasons_are_said_and_since_when(stocked: Ledger, sqlite_url: str) -> None:
+async def test_both_reasons_are_said_and_since_when(stocked: Ledger, database_url: str) -> None:
     set_model_enabled(stocked, "qwen", "qwen-max", False, reason="contract ended")
-    async with console(sqlite_url, size=(160, 24)) as keys:
+    async with console(database_url, size=(160, 24)) as keys:
         await keys.press("5")
         assert "contract ended; pool depleted too" in keys.line("qwen-max")
         await keys.press("G", "enter")
@@ -119,8 +119,8 @@ async def test_both_reasons_are_said_and_since_when(stocked: Ledger, sqlite_url:
         assert "Disabled since" in keys.screen and "models suspended since" in keys.screen
 
 
-async def test_rows_are_grouped_by_provider(stocked: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_rows_are_grouped_by_provider(stocked: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("5")
         assert [line.split()[:2] for line in keys.lines[5:8]] == [
             ["openai", "gpt-4o"],
@@ -133,9 +133,9 @@ async def test_rows_are_grouped_by_provider(stocked: Ledger, sqlite_url: str) ->
     ("text", "count"), [("MINI", "1 model ·"), ("insufficient", "1 model ·"), ("gpt open", "2 models")]
 )
 async def test_the_filter_looks_at_every_word_of_the_row(
-    stocked: Ledger, sqlite_url: str, text: str, count: str
+    stocked: Ledger, database_url: str, text: str, count: str
 ) -> None:
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("5", "slash")
         await keys.type(text)
         await keys.press("enter")
@@ -144,34 +144,34 @@ async def test_the_filter_looks_at_every_word_of_the_row(
         assert "3 models" in keys.screen
 
 
-async def test_a_filter_without_a_match_says_how_to_get_out(stocked: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_a_filter_without_a_match_says_how_to_get_out(stocked: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("5", "slash", "x", "x", "enter")
         assert "Nothing matches the filter. Esc clears it." in keys.screen
         await keys.press("space", "escape")
         assert "gpt-4o-mini" in keys.screen
 
 
-async def test_hostile_model_ids_and_reasons_are_inert(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+async def test_hostile_model_ids_and_reasons_are_inert(ledger: Ledger, database_url: str) -> None:
     hostile = "[/]\x1b[2J\u202e[@click=app.quit]x[/]"
-    price(sqlite_ledger, model_id=hostile)
-    set_model_enabled(sqlite_ledger, "openai", hostile, False, reason=hostile)
-    async with console(sqlite_url, size=(120, 24)) as keys:
+    price(ledger, model_id=hostile)
+    set_model_enabled(ledger, "openai", hostile, False, reason=hostile)
+    async with console(database_url, size=(120, 24)) as keys:
         for key in ("5", "enter", "escape", "space", "r", "enter", "y"):
             await keys.press(key)
             assert "[/]\\x1b[2J\\u202e" in keys.screen
             assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
-        assert get_model(sqlite_ledger, "openai", hostile).status is ModelStatus.ENABLED
+        assert get_model(ledger, "openai", hostile).status is ModelStatus.ENABLED
         for key in ("D", "r", "enter", "y"):
             await keys.press(key)
             assert "[/]\\x1b[2J\\u202e" in keys.screen
             assert "\x1b" not in keys.screen and "\u202e" not in keys.screen
-    assert get_model(sqlite_ledger, "openai", hostile).status is ModelStatus.DISABLED
+    assert get_model(ledger, "openai", hostile).status is ModelStatus.DISABLED
 
 
-async def test_read_only_offers_and_does_no_write(stocked: Ledger, sqlite_url: str) -> None:
+async def test_read_only_offers_and_does_no_write(stocked: Ledger, database_url: str) -> None:
     before = everything(stocked)
-    async with console(sqlite_url, read_only=True) as keys:
+    async with console(database_url, read_only=True) as keys:
         await keys.press("5", "space")
         assert "Enable/disable" not in keys.screen and "Disable" not in keys.screen
     assert everything(stocked) == before

@@ -33,13 +33,13 @@ KEYS = {"3": "cn", "4": "cv", "5": " ", "6": "p"}
 
 
 @pytest.fixture
-def stocked(sqlite_ledger: Ledger) -> Ledger:
+def stocked(ledger: Ledger) -> Ledger:
     """A ledger in which every tab has a row to work on, and every pool was checked a moment ago."""
-    pool(sqlite_ledger, "openai", "100")
-    price(sqlite_ledger)
-    spend(sqlite_ledger, "5")
-    acting(sqlite_ledger, NAME, Role.VIEWER)
-    return sqlite_ledger
+    pool(ledger, "openai", "100")
+    price(ledger)
+    spend(ledger, "5")
+    acting(ledger, NAME, Role.VIEWER)
+    return ledger
 
 
 def as_viewer(url: str) -> AbstractAsyncContextManager[Keyboard]:
@@ -70,10 +70,10 @@ async def tour(keys: Keyboard) -> set[str]:
 
 @pytest.mark.parametrize("session", [as_viewer, read_only])
 async def test_who_only_reads_is_offered_no_change_and_makes_none(
-    stocked: Ledger, sqlite_url: str, session: Callable[[str], AbstractAsyncContextManager[Keyboard]]
+    stocked: Ledger, database_url: str, session: Callable[[str], AbstractAsyncContextManager[Keyboard]]
 ) -> None:
     before, rows = everything(stocked), len(list_audit(stocked))
-    async with session(sqlite_url) as keys:
+    async with session(database_url) as keys:
         assert await tour(keys) == set()
         for number, pressed in KEYS.items():
             await keys.press(number)
@@ -95,10 +95,10 @@ async def test_who_only_reads_is_offered_no_change_and_makes_none(
 
 
 async def test_an_operator_recharges_grants_and_toggles_but_sets_no_price_and_reverses_nothing(
-    stocked: Ledger, sqlite_url: str
+    stocked: Ledger, database_url: str
 ) -> None:
     add_operator(stocked, NAME, Role.OPERATOR)
-    async with console(sqlite_url, name=NAME, size=(120, 40)) as keys:
+    async with console(database_url, name=NAME, size=(120, 40)) as keys:
         assert await tour(keys) == OPERATORS
         await keys.press("6", "p")
         assert len(keys.app.screen_stack) == 1
@@ -108,43 +108,43 @@ async def test_an_operator_recharges_grants_and_toggles_but_sets_no_price_and_re
     assert query(stocked, "SELECT operator FROM recharges ORDER BY id DESC LIMIT 1") == [(NAME,)]
 
 
-async def test_an_admin_is_offered_everything(stocked: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(120, 40)) as keys:
+async def test_an_admin_is_offered_everything(stocked: Ledger, database_url: str) -> None:
+    async with console(database_url, size=(120, 40)) as keys:
         assert await tour(keys) == WRITES
         await keys.press("3", "H")
         assert "v Reverse" in keys.screen
 
 
 @pytest.mark.parametrize("width", [80, 120])
-async def test_the_title_says_who_works_and_as_what(stocked: Ledger, sqlite_url: str, width: int) -> None:
-    async with console(sqlite_url, name=NAME, size=(width, 24)) as keys:
+async def test_the_title_says_who_works_and_as_what(stocked: Ledger, database_url: str, width: int) -> None:
+    async with console(database_url, name=NAME, size=(width, 24)) as keys:
         assert f"{NAME} · viewer" in keys.lines[0]
         assert "Asia/Shanghai" in keys.lines[0]
 
 
-async def test_the_name_of_the_database_gives_way_to_the_person(stocked: Ledger, sqlite_url: str) -> None:
+async def test_the_name_of_the_database_gives_way_to_the_person(stocked: Ledger, database_url: str) -> None:
     add_operator(stocked, "n" * 90, Role.VIEWER)
-    async with console(sqlite_url, name="n" * 90, read_only=True) as keys:
+    async with console(database_url, name="n" * 90, read_only=True) as keys:
         title = keys.lines[0]
         assert "a ledger" in title and "… · viewer" in title
         assert "READ-ONLY" in title and "Asia/Shanghai" in title
 
 
-async def test_a_viewers_console_checks_no_pool(stocked: Ledger, sqlite_url: str) -> None:
+async def test_a_viewers_console_checks_no_pool(stocked: Ledger, database_url: str) -> None:
     """Nor does it leave rows of refusals while it stands open."""
     with stocked.database.writing() as session:
         session.connection().exec_driver_sql("UPDATE resource_pools SET last_check_at = NULL")
     rows = len(list_audit(stocked))
-    async with as_viewer(sqlite_url) as keys:
+    async with as_viewer(database_url) as keys:
         assert keys.app._pool_timer is None
         await keys.press("3", "r", "r")
     assert query(stocked, "SELECT last_check_at FROM resource_pools") == [(None,)]
     assert len(list_audit(stocked)) == rows
 
 
-async def test_empty_tabs_advise_only_what_somebody_may_do(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    acting(sqlite_ledger, NAME, Role.VIEWER)
-    async with as_viewer(sqlite_url) as keys:
+async def test_empty_tabs_advise_only_what_somebody_may_do(ledger: Ledger, database_url: str) -> None:
+    acting(ledger, NAME, Role.VIEWER)
+    async with as_viewer(database_url) as keys:
         for number in ("1", "3", "4", "5", "6"):
             await keys.press(number)
             assert "known yet." in keys.screen or "recorded yet." in keys.screen
@@ -154,9 +154,9 @@ async def test_empty_tabs_advise_only_what_somebody_may_do(sqlite_ledger: Ledger
 # A role that changes while the console is open
 
 
-async def test_a_role_that_was_taken_refuses_the_form_that_is_open(stocked: Ledger, sqlite_url: str) -> None:
+async def test_a_role_that_was_taken_refuses_the_form_that_is_open(stocked: Ledger, database_url: str) -> None:
     add_operator(stocked, NAME, Role.OPERATOR)
-    async with console(sqlite_url, name=NAME) as keys:
+    async with console(database_url, name=NAME) as keys:
         await keys.press("3", "c", "7", "enter", "r", "enter")
         add_operator(stocked, NAME, Role.VIEWER)
         await keys.press("y")
@@ -168,9 +168,9 @@ async def test_a_role_that_was_taken_refuses_the_form_that_is_open(stocked: Ledg
     assert (refusal.operator, refusal.action, refusal.outcome) == (NAME, Action.RECHARGE, Outcome.REFUSED)
 
 
-async def test_another_role_is_noticed_without_a_key(stocked: Ledger, sqlite_url: str) -> None:
+async def test_another_role_is_noticed_without_a_key(stocked: Ledger, database_url: str) -> None:
     add_operator(stocked, NAME, Role.OPERATOR)
-    async with console(sqlite_url, name=NAME, size=(120, 24), refresh_seconds=0.05) as keys:
+    async with console(database_url, name=NAME, size=(120, 24), refresh_seconds=0.05) as keys:
         await keys.press("3")
         assert "Recharge" in keys.lines[-1] and keys.app._pool_timer is not None
         add_operator(stocked, NAME, Role.VIEWER)
@@ -184,10 +184,10 @@ async def test_another_role_is_noticed_without_a_key(stocked: Ledger, sqlite_url
 
 @pytest.mark.parametrize("under", [(), ("c",), ("H",), ("question_mark",), ("colon",)])
 async def test_somebody_removed_sees_why_instead_of_data(
-    stocked: Ledger, sqlite_url: str, under: tuple[str, ...]
+    stocked: Ledger, database_url: str, under: tuple[str, ...]
 ) -> None:
     add_operator(stocked, NAME, Role.OPERATOR)
-    async with console(sqlite_url, name=NAME, size=(120, 24), refresh_seconds=0.05) as keys:
+    async with console(database_url, name=NAME, size=(120, 24), refresh_seconds=0.05) as keys:
         await keys.press("3")
         assert "¥95.00" in keys.screen
         for key in under:
@@ -217,9 +217,9 @@ async def test_somebody_removed_sees_why_instead_of_data(
         await keys.until(lambda: "¥95.00" in keys.screen and "· viewer" in keys.lines[0])
 
 
-async def test_a_stranger_is_told_whom_to_ask_and_audited_once(stocked: Ledger, sqlite_url: str) -> None:
+async def test_a_stranger_is_told_whom_to_ask_and_audited_once(stocked: Ledger, database_url: str) -> None:
     rows = len(list_audit(stocked))
-    options = ConsoleOptions(lambda: _opened_by("li.na", sqlite_url), "a ledger", refresh_seconds=0.02)
+    options = ConsoleOptions(lambda: _opened_by("li.na", database_url), "a ledger", refresh_seconds=0.02)
     app = BillingConsoleApp(options)
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         keys = Keyboard(app, pilot)

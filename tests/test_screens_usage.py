@@ -31,12 +31,12 @@ REASON = "429 Too Many Requests: rate limit of 500 requests a minute reached, tr
 
 
 @pytest.fixture
-def busy(sqlite_ledger: Ledger) -> Ledger:
+def busy(ledger: Ledger) -> Ledger:
     """A few calls of two users at two providers, one of each usage type, one failed."""
-    price(sqlite_ledger, cached_input_price=Decimal(1))
+    price(ledger, cached_input_price=Decimal(1))
     types = list(UsageType)
     record_usage(
-        sqlite_ledger,
+        ledger,
         [
             usage(
                 user_id=("alice", "bob")[number % 2],
@@ -62,7 +62,7 @@ def busy(sqlite_ledger: Ledger) -> Ledger:
             )
         ],
     )
-    return sqlite_ledger
+    return ledger
 
 
 def pane(keys: Keyboard) -> UsageRecordsView:
@@ -92,8 +92,8 @@ async def fill(keys: Keyboard, **fields: str) -> None:
     await keys.press("enter")
 
 
-async def test_the_newest_call_is_first_and_s_turns_the_order_round(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_the_newest_call_is_first_and_s_turns_the_order_round(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         assert requests(keys) == ["failed", "call-4", "call-3", "call-2", "call-1", "call-0"]
         assert "newest first" in keys.screen
         await keys.press("s")
@@ -116,9 +116,9 @@ async def test_the_newest_call_is_first_and_s_turns_the_order_round(busy: Ledger
     ],
 )
 async def test_a_filter_shows_exactly_what_matches(
-    busy: Ledger, sqlite_url: str, fields: dict[str, str], found: list[str]
+    busy: Ledger, database_url: str, fields: dict[str, str], found: list[str]
 ) -> None:
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await fill(keys, **fields)
         if found:
             assert requests(keys) == found
@@ -131,8 +131,8 @@ async def test_a_filter_shows_exactly_what_matches(
         assert "Filter: " not in keys.screen
 
 
-async def test_an_exclamation_mark_before_a_value_excludes_it(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_an_exclamation_mark_before_a_value_excludes_it(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await fill(keys, user_id="!bob", model_id="!claude")
         assert requests(keys) == ["failed", "call-4", "call-2", "call-0"]
         assert "Filter: not user bob · not model claude" in keys.screen
@@ -144,8 +144,8 @@ async def test_an_exclamation_mark_before_a_value_excludes_it(busy: Ledger, sqli
         assert "Filter: not text_generation" in keys.screen
 
 
-async def test_each_part_of_a_filter_is_taken_off_or_turned_round_by_a_key(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_each_part_of_a_filter_is_taken_off_or_turned_round_by_a_key(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await fill(keys, user_id="alice", provider_id="openai", status="1")
         assert "Filter: user alice · provider openai · success" in keys.screen
         await keys.press("x")
@@ -166,9 +166,9 @@ async def test_each_part_of_a_filter_is_taken_off_or_turned_round_by_a_key(busy:
         assert current(keys) == "call-4", "the keyboard is back in the table"
 
 
-async def test_the_names_known_are_shown_while_one_is_typed(busy: Ledger, sqlite_url: str) -> None:
+async def test_the_names_known_are_shown_while_one_is_typed(busy: Ledger, database_url: str) -> None:
     spend(busy, "1", user_id="alina", provider_id="openrouter", model_id="x")
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("slash")
         await keys.type("!al")
         await keys.until(lambda: "→ takes alice; others: alina" in keys.screen)
@@ -182,10 +182,10 @@ async def test_the_names_known_are_shown_while_one_is_typed(busy: Ledger, sqlite
 
 
 async def test_totals_say_at_least_and_t_counts_everything(
-    busy: Ledger, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    busy: Ledger, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("billing_console.services.usage_totals.COUNT_CAP", 2)
-    async with console(sqlite_url, size=(120, 40)) as keys:
+    async with console(database_url, size=(120, 40)) as keys:
         assert "6 calls · 1 failed" in keys.screen, "the daily statistics know"
         assert "Count all" not in keys.screen
         await fill(keys, user_id="!nobody")
@@ -199,12 +199,12 @@ async def test_totals_say_at_least_and_t_counts_everything(
 
 
 async def test_following_brings_new_calls_on_top_and_waits_while_one_looks_elsewhere(
-    busy: Ledger, sqlite_url: str
+    busy: Ledger, database_url: str
 ) -> None:
     def call(number: int) -> None:
         gateway_insert(busy, request_id=f"new-{number}", created_at=datetime(2026, 3, 11, number, tzinfo=UTC))
 
-    async with console(sqlite_url, refresh_seconds=0.05) as keys:
+    async with console(database_url, refresh_seconds=0.05) as keys:
         await keys.press("s")
         await keys.pilot.press("F")
         await keys.until(lambda: "following" in keys.screen)
@@ -230,8 +230,8 @@ def header(keys: Keyboard) -> str:
     return keys.line(" Time ")
 
 
-async def test_hidden_columns_stay_hidden_the_next_time(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(120, 40)) as keys:
+async def test_hidden_columns_stay_hidden_the_next_time(busy: Ledger, database_url: str) -> None:
+    async with console(database_url, size=(120, 40)) as keys:
         await keys.press("l", "minus")
         assert "User" not in header(keys)
         await keys.press("plus")
@@ -243,7 +243,7 @@ async def test_hidden_columns_stay_hidden_the_next_time(busy: Ledger, sqlite_url
         assert "429 Too Many Requests" in keys.screen
         await keys.press("j")
         assert current(keys) == "call-4"
-    async with console(sqlite_url, size=(120, 40)) as keys:
+    async with console(database_url, size=(120, 40)) as keys:
         assert [word in header(keys) for word in ("User", "Type", "Failure reason", "Model")] == [
             False,
             False,
@@ -252,8 +252,8 @@ async def test_hidden_columns_stay_hidden_the_next_time(busy: Ledger, sqlite_url
         ]
 
 
-async def test_the_last_column_stays(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, size=(120, 40)) as keys:
+async def test_the_last_column_stays(busy: Ledger, database_url: str) -> None:
+    async with console(database_url, size=(120, 40)) as keys:
         await keys.press(*["minus"] * 12)
         assert len(keys.app.query_one(UsageTable).all_columns) == 1
         await keys.press("plus")
@@ -264,10 +264,10 @@ async def test_the_last_column_stays(busy: Ledger, sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"{", b"[1]", b"\xff", b'{"usage.hidden": 7}'])
-async def test_a_broken_state_file_is_passed_over(busy: Ledger, sqlite_url: str, broken: bytes) -> None:
+async def test_a_broken_state_file_is_passed_over(busy: Ledger, database_url: str, broken: bytes) -> None:
     state_file().parent.mkdir(parents=True)
     state_file().write_bytes(broken)
-    async with console(sqlite_url, size=(120, 40)) as keys:
+    async with console(database_url, size=(120, 40)) as keys:
         assert "User" in header(keys)
         assert ("cannot be read" in keys.said) is (b"usage" not in broken)
         await keys.press("l", "minus")
@@ -275,11 +275,11 @@ async def test_a_broken_state_file_is_passed_over(busy: Ledger, sqlite_url: str,
     assert "userId" in remembered("usage.hidden")
 
 
-async def test_a_provider_is_found_by_its_name_too(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    pool(sqlite_ledger, "zhipuai", name="智谱 AI")
-    spend(sqlite_ledger, "1", provider_id="zhipuai", request_id="theirs")
-    spend(sqlite_ledger, "1", request_id="other")
-    async with console(sqlite_url) as keys:
+async def test_a_provider_is_found_by_its_name_too(ledger: Ledger, database_url: str) -> None:
+    pool(ledger, "zhipuai", name="智谱 AI")
+    spend(ledger, "1", provider_id="zhipuai", request_id="theirs")
+    spend(ledger, "1", request_id="other")
+    async with console(database_url) as keys:
         for name in ("智谱 ai", "ZhipuAI"):
             await keys.press("slash")
             keys.app.screen.query_one("#provider_id", Input).value = name
@@ -288,17 +288,17 @@ async def test_a_provider_is_found_by_its_name_too(sqlite_ledger: Ledger, sqlite
             await keys.press("escape")
 
 
-async def test_a_period_moves_with_the_clock(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    spend(sqlite_ledger, "1", created_at=now() - timedelta(hours=30), request_id="before")
-    spend(sqlite_ledger, "1", created_at=now() - timedelta(minutes=1), request_id="lately")
-    async with console(sqlite_url) as keys:
+async def test_a_period_moves_with_the_clock(ledger: Ledger, database_url: str) -> None:
+    spend(ledger, "1", created_at=now() - timedelta(hours=30), request_id="before")
+    spend(ledger, "1", created_at=now() - timedelta(minutes=1), request_id="lately")
+    async with console(database_url) as keys:
         await fill(keys, period="2")
         assert requests(keys) == ["lately"]
         assert "last 24 hours" in keys.screen
 
 
-async def test_why_did_the_last_call_of_this_user_fail(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_why_did_the_last_call_of_this_user_fail(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("slash")
         await keys.type("u-00042")
         await keys.press("enter", "f", "enter")
@@ -307,16 +307,16 @@ async def test_why_did_the_last_call_of_this_user_fail(busy: Ledger, sqlite_url:
         assert "■ failed" in keys.screen
 
 
-async def test_f_shows_failed_calls_alone_and_all_again(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_f_shows_failed_calls_alone_and_all_again(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("f")
         assert requests(keys) == ["failed"]
         await keys.press("f")
         assert len(requests(keys)) == 6
 
 
-async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("G", "enter")
         for words in (
             "Billed at price 1, in force since 2020-01-01",
@@ -328,17 +328,17 @@ async def test_details_show_the_price_and_how_the_cost_comes_about(busy: Ledger,
             assert words in keys.screen
 
 
-async def test_details_say_why_a_failed_call_cost_nothing(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_details_say_why_a_failed_call_cost_nothing(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("enter")
         assert "Cost ¥0.00: a failed call costs nothing unless its record names a cost." in keys.screen
 
 
-async def test_details_say_what_the_lines_do_not_show(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    price(sqlite_ledger, input_price=Decimal("0.0007"))
-    record_usage(sqlite_ledger, [usage(input_tokens=999, cached_input_tokens=333)])
-    price(sqlite_ledger, effective_from=NOON + timedelta(hours=1))
-    async with console(sqlite_url, size=(120, 40)) as keys:
+async def test_details_say_what_the_lines_do_not_show(ledger: Ledger, database_url: str) -> None:
+    price(ledger, input_price=Decimal("0.0007"))
+    record_usage(ledger, [usage(input_tokens=999, cached_input_tokens=333)])
+    price(ledger, effective_from=NOON + timedelta(hours=1))
+    async with console(database_url, size=(120, 40)) as keys:
         await keys.press("enter")
         said = " ".join(keys.screen.replace("│", " ").split())
         assert "no cached-input part: cached tokens cost as much as the others" in said
@@ -353,10 +353,10 @@ def row_of(keys: Keyboard, tab: str) -> str:
     return pane.table.key_of(pane.table.current)
 
 
-async def test_details_lead_to_the_quota_the_model_and_the_pool(busy: Ledger, sqlite_url: str) -> None:
+async def test_details_lead_to_the_quota_the_model_and_the_pool(busy: Ledger, database_url: str) -> None:
     for provider in ("anthropic", "openai"):
         pool(busy, provider, "10")
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("j", "j", "enter", "4")  # bob's call to claude
         assert row_of(keys, "quotas") == "bob"
         assert "user id contains bob" in keys.screen
@@ -368,33 +368,33 @@ async def test_details_lead_to_the_quota_the_model_and_the_pool(busy: Ledger, sq
         assert row_of(keys, "pools") == "openai", "also when the tab was there before"
 
 
-async def test_details_count_in_what_the_type_is_measured_in(busy: Ledger, sqlite_url: str) -> None:
+async def test_details_count_in_what_the_type_is_measured_in(busy: Ledger, database_url: str) -> None:
     price(busy, model_id="dall-e", usage_type=UsageType.IMAGE_GENERATION, unit=None, input_price=Decimal(2))
     call = usage(model_id="dall-e", usage_type=UsageType.IMAGE_GENERATION, quantity=Decimal(3), input_tokens=0)
     call.output_tokens, call.created_at = 0, NOON + timedelta(days=1)
     record_usage(busy, [call])
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("enter")
         assert "3  images  ×" in keys.screen
 
 
-async def test_an_unpriced_call_says_how_to_price_it(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url) as keys:
+async def test_an_unpriced_call_says_how_to_price_it(busy: Ledger, database_url: str) -> None:
+    async with console(database_url) as keys:
         await keys.press("j", "enter")
         assert "Unpriced" in keys.screen
         assert "billing-console usage reprice" in keys.screen
 
 
 async def test_moving_down_meets_every_record_once_and_keeps_a_bounded_window(
-    sqlite_ledger: Ledger, sqlite_url: str
+    ledger: Ledger, database_url: str
 ) -> None:
     count = 1300
     calls = [
         usage(request_id=f"r{number:04}", created_at=NOON + timedelta(seconds=number // 3)) for number in range(count)
     ]
-    record_usage(sqlite_ledger, calls)
+    record_usage(ledger, calls)
     expected = [f"r{number:04}" for number in reversed(range(count))]
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         met: list[str] = []
         while True:
             window = requests(keys)
@@ -415,16 +415,18 @@ async def test_moving_down_meets_every_record_once_and_keeps_a_bounded_window(
         assert requests(keys)[0] in expected[: count // 2]
 
 
-async def test_a_new_call_comes_in_by_itself_and_the_cursor_stays_on_its_record(busy: Ledger, sqlite_url: str) -> None:
-    async with console(sqlite_url, refresh_seconds=0.05) as keys:
+async def test_a_new_call_comes_in_by_itself_and_the_cursor_stays_on_its_record(
+    busy: Ledger, database_url: str
+) -> None:
+    async with console(database_url, refresh_seconds=0.05) as keys:
         await keys.pilot.press("j", "j")
         gateway_insert(busy, request_id="from-outside", created_at=datetime(2026, 3, 11, tzinfo=UTC))
         await keys.until(lambda: requests(keys)[:1] == ["from-outside"])
         assert current(keys) == "call-3"
 
 
-async def test_export_writes_every_record_of_the_filter(busy: Ledger, sqlite_url: str, tmp_path: Path) -> None:
-    async with console(sqlite_url) as keys:
+async def test_export_writes_every_record_of_the_filter(busy: Ledger, database_url: str, tmp_path: Path) -> None:
+    async with console(database_url) as keys:
         await fill(keys, user_id="alice")
         await keys.press("e")
         keys.app.screen.query_one("#path", Input).value = str(tmp_path / "out.csv")
@@ -437,9 +439,9 @@ async def test_export_writes_every_record_of_the_filter(busy: Ledger, sqlite_url
 
 
 async def test_the_format_follows_the_name_and_the_name_the_format(
-    busy: Ledger, sqlite_url: str, tmp_path: Path
+    busy: Ledger, database_url: str, tmp_path: Path
 ) -> None:
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         await keys.press("e")
         path = keys.app.screen.query_one("#path", Input)
         await keys.press("down", "right", "right")
@@ -455,7 +457,7 @@ async def test_the_format_follows_the_name_and_the_name_the_format(
         assert "is there already" in " ".join(keys.screen.replace("│", " ").split())
 
 
-async def test_esc_stops_an_export_and_leaves_no_file(busy: Ledger, sqlite_url: str, tmp_path: Path) -> None:
+async def test_esc_stops_an_export_and_leaves_no_file(busy: Ledger, database_url: str, tmp_path: Path) -> None:
     begun, stopped = threading.Event(), threading.Event()
 
     def rows(_ledger: Ledger) -> Iterator[tuple[str]]:
@@ -465,7 +467,7 @@ async def test_esc_stops_an_export_and_leaves_no_file(busy: Ledger, sqlite_url: 
             stopped.wait()
             yield ("value",)
 
-    async with console(sqlite_url) as keys:
+    async with console(database_url) as keys:
         keys.app.push_screen(ExportDialog("slow", rows, 600))
         await keys.pilot.pause()
         keys.app.screen.query_one("#path", Input).value = str(tmp_path / "place" / "out.csv")
@@ -482,9 +484,9 @@ async def test_esc_stops_an_export_and_leaves_no_file(busy: Ledger, sqlite_url: 
         assert pane(keys).on_top
 
 
-async def test_text_from_outside_is_inert_everywhere(sqlite_ledger: Ledger, sqlite_url: str) -> None:
+async def test_text_from_outside_is_inert_everywhere(ledger: Ledger, database_url: str) -> None:
     spend(
-        sqlite_ledger,
+        ledger,
         "1",
         user_id=HOSTILE,
         provider_id=HOSTILE,
@@ -493,7 +495,7 @@ async def test_text_from_outside_is_inert_everywhere(sqlite_ledger: Ledger, sqli
         status=CallStatus.FAILED,
         error_message=HOSTILE * 3,
     )
-    async with console(sqlite_url, size=(120, 40)) as keys:
+    async with console(database_url, size=(120, 40)) as keys:
         for number in "123456":
             await keys.press(number)
             assert "\x1b" not in keys.screen

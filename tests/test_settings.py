@@ -56,12 +56,14 @@ def test_the_file_named_goes_before_the_users_and_option_before_variable(
 
 def test_every_setting_can_come_from_file_and_environment(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     user_file.write_text(
+        'read_database_url = "postgresql://standby/billing"\n'
         'lang = "zh"\nbusiness_timezone = "Europe/Berlin"\ncurrency = "EUR"\nlow_threshold_percent = 12.5\n'
         "require_quota = true\ncheck_interval_minutes = 7\nrefresh_seconds = 2\n"
     )
     from_file = load_settings({})
     assert (from_file.lang, from_file.business_timezone, from_file.currency) == ("zh", "Europe/Berlin", "EUR")
     assert from_file.low_threshold_percent == Decimal("12.5")
+    assert from_file.read_database_url == "postgresql://standby/billing"
     assert (from_file.require_quota, from_file.check_interval_minutes, from_file.refresh_seconds) == (True, 7, 2)
     monkeypatch.setenv("BILLING_CONSOLE_LOW_THRESHOLD_PERCENT", "0.1")
     monkeypatch.setenv("BILLING_CONSOLE_REQUIRE_QUOTA", "false")
@@ -74,7 +76,7 @@ def test_every_setting_can_come_from_file_and_environment(user_file: Path, monke
     [
         ("databse_url", "Did you mean “database_url”?"),
         ("Refresh_Seconds", "Did you mean “refresh_seconds”?"),
-        ("zzz", "The settings are: database_url, lang, "),
+        ("zzz", "The settings are: database_url, read_database_url, lang, "),
     ],
 )
 def test_an_unknown_key_is_refused_with_file_key_and_the_nearest(tmp_path: Path, key: str, near: str) -> None:
@@ -97,6 +99,7 @@ def test_an_unknown_key_is_refused_with_file_key_and_the_nearest(tmp_path: Path,
         ("refresh_seconds = 1.5", "a whole number from 1 to 3600"),
         ("database_url = 5", "sqlite:////path/to/billing.db"),
         ("database_url = []", "sqlite:////path/to/billing.db"),
+        ("read_database_url = false", "postgresql://user@host/name"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_place_and_what_is_expected(tmp_path: Path, line: str, expected: str) -> None:

@@ -132,7 +132,11 @@ async def look_again(request: Request, given: Given) -> None:
     await run_sync(_looked_up, request, given)
 
 
-Reader = Annotated[Ledger, Depends(_with(Scope.READ))]
+def _viewing(ledger: Annotated[Ledger, Depends(_with(Scope.READ))]) -> Ledger:
+    return ledger.for_viewing
+
+
+Reader = Annotated[Ledger, Depends(_viewing)]
 Meter = Annotated[Ledger, Depends(_with(Scope.METER))]
 Operator = Annotated[Ledger, Depends(_with(Scope.OPERATE))]
 Metering = Annotated[Ledger, Depends(metering)]

@@ -10,7 +10,7 @@ from billing_console.i18n import LANGUAGES
 
 NAME = "billing-console"
 CHECK_POOLS = "check-pools"
-WITH_VALUE = ("--database", "--config", "--lang", "--as")
+WITH_VALUE = ("--database", "--read-database", "--config", "--lang", "--as")
 """The options before the command that take a value; what follows one of them is no command."""
 
 FLAGS = ("--read-only", "--ascii")

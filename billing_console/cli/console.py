@@ -15,7 +15,7 @@ def open_console(root: Root) -> int:
 
     settings = root.settings
     options = ConsoleOptions(
-        open=root.open,
+        open=root.open_with_replica,
         label=label_of(settings.database_url),
         read_only=root.read_only,
         refresh_seconds=settings.refresh_seconds,

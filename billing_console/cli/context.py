@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from billing_console.errors import NotPermitted
+from billing_console.errors import BillingError, NotPermitted
 from billing_console.i18n import _
 from billing_console.text import storable
 
@@ -53,6 +53,7 @@ class Root:
         return cls(
             {
                 "database_url": options.get("--database"),
+                "read_database_url": options.get("--read-database"),
                 "lang": options.get("--lang"),
                 "ascii": "--ascii" in options or None,
             },
@@ -117,6 +118,20 @@ class Root:
             actor=actor,
             purpose=self.purpose,
         )
+
+    def open_with_replica(self, *, timeout: int = LOCK_TIMEOUT_SECONDS) -> Ledger:
+        """Open the ledger for those who show it for long, with the read replica that the settings name, if any."""
+        ledger = self.open(timeout=timeout)
+        url = self.settings.read_database_url
+        if url is not None:
+            from billing_console.services.replica import follow
+
+            try:
+                follow(ledger, url)
+            except BillingError:
+                ledger.close()
+                raise
+        return ledger
 
 
 def root_of(context: typer.Context) -> Root:

@@ -27,6 +27,12 @@ def root(
     database: Annotated[
         str | None, typer.Option("--database", metavar="URL", help=N_("The ledger: sqlite:////path or postgresql://…"))
     ] = None,
+    read_database: Annotated[
+        str | None,
+        typer.Option(
+            "--read-database", metavar="URL", help=N_("A replica that console and API read from: postgresql://…")
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help=N_("The settings file, in TOML."))
     ] = None,
@@ -43,7 +49,12 @@ def root(
 ) -> None:
     """Keep what the commands need; without a command open the console."""
     tried = context.invoked_subcommand or "console"
-    options = {"database_url": database, "lang": lang, "ascii": plain or None}
+    options = {
+        "database_url": database,
+        "read_database_url": read_database,
+        "lang": lang,
+        "ascii": plain or None,
+    }
     chosen = Root(options, config, read_only, acting_as, tried)
     context.obj = chosen
     if version:

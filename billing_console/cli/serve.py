@@ -51,7 +51,7 @@ def serve(
     if certificate is None and not _is_loopback(host):
         say(_("Without TLS, tokens cross the network in the clear: use --tls-cert and --tls-key, or a proxy."))
     minutes = root_of(context).settings.check_interval_minutes
-    with closing(root_of(context).open(timeout=LOCK_SECONDS)) as ledger:
+    with closing(root_of(context).open_with_replica(timeout=LOCK_SECONDS)) as ledger:
         timer = PoolTimer(ledger, timedelta(minutes=minutes), _report)
         if not ledger.read_only:
             timer.start()

@@ -54,6 +54,8 @@ def change(
         if audit_refusal or isinstance(refusal, NotPermitted):
             append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)
         raise
+    finally:
+        ledger.database.wrote(ledger.actor.name)
 
 
 def change_together(
@@ -77,7 +79,11 @@ def change_together(
                 append(session, each.actor, ledger.clock(), action, trails[each.actor.name])
         return result
 
-    return in_transaction(ledger.database, attempt)
+    try:
+        return in_transaction(ledger.database, attempt)
+    finally:
+        for each in ledgers:
+            ledger.database.wrote(each.actor.name)
 
 
 def consider(ledger: Ledger, action: Action, target: str, work: Callable[[Session], Result]) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -47,6 +47,18 @@ class Ledger:
     def may(self, action: Action) -> bool:
         """Tell whether it is worth offering this: the session can write, and the role at the start allowed it."""
         return not self.read_only and allowed(self.actor, self.role, action)
+
+    @property
+    def has_replica(self) -> bool:
+        """Tell whether there is a read replica, whether or not it answers now."""
+        return self.database.replica is not None
+
+    @property
+    def for_viewing(self) -> Ledger:
+        """Return the same ledger for what is only shown, by its replica if it has one: nothing is decided from that."""
+        if not self.has_replica:
+            return self
+        return replace(self, database=self.database.for_viewing(self.actor.name))
 
     @property
     def symbol(self) -> str:

@@ -96,7 +96,7 @@ class AlertsDialog(Dialog[None]):
 
     def action_reload(self) -> None:
         """Load again."""
-        ask(self, _all_alerts, self._show, lambda error: self.say(f"✖ {error}"), keys_wait=True)
+        ask(self, _all_alerts, self._show, lambda error: self.say(f"✖ {error}"), keys_wait=True, to_show=True)
 
     def _show(self, alerts: tuple[AlertView, ...]) -> None:
         self.query_one(RecordTable).show(alerts)

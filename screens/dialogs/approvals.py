@@ -94,7 +94,7 @@ class ApprovalsDialog(Dialog[None]):
             self._load(keys_wait=False)
 
     def _load(self, *, keys_wait: bool = True) -> None:
-        ask(self, _requests, self._show, self._failed, keys_wait=keys_wait)
+        ask(self, _requests, self._show, self._failed, keys_wait=keys_wait, to_show=True)
 
     def _show(self, requests: tuple[ApprovalView, ...]) -> None:
         self.query_one(RecordTable).show(requests)

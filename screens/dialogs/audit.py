@@ -116,7 +116,7 @@ class AuditDialog(Dialog[None]):
 
             return list_audit(ledger, wish.resolve(ledger), limit=PAGE + 1, before_id=before)
 
-        ask(self, work, partial(self._show, kept), self._failed, keys_wait=not more)
+        ask(self, work, partial(self._show, kept), self._failed, keys_wait=not more, to_show=True)
 
     def _show(self, kept: tuple[AuditView, ...], page: tuple[AuditView, ...]) -> None:
         self._busy = False

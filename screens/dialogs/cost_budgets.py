@@ -87,7 +87,7 @@ class BudgetsDialog(Dialog[None]):
         self._load()
 
     def _load(self) -> None:
-        ask(self, list_budgets, self._show, self._failed)
+        ask(self, list_budgets, self._show, self._failed, to_show=True)
 
     def _show(self, budgets: tuple[BudgetView, ...]) -> None:
         self.query_one(RecordTable).show(budgets)

@@ -92,7 +92,7 @@ class TopUsersDialog(Dialog["UsageWish | None"]):
         self.query_one(".dialog").add_class("-full")
         self.query_one(RecordTable).focus()
         self.say(_("Adding up…"))
-        ask(self, self._work(), self._show, self._failed)
+        ask(self, self._work(), self._show, self._failed, to_show=True)
 
     def _work(self) -> Callable[[Ledger], _Answer]:
         wish = self.wish

@@ -42,7 +42,7 @@ class DetailsDialog(Dialog[None], Generic[Answer]):
     def on_mount(self) -> None:
         """Load."""
         self.query_one(Body).focus()
-        ask(self, self.work(), self._show, lambda error: self.say(f"✖ {error}"), keys_wait=True)
+        ask(self, self.work(), self._show, lambda error: self.say(f"✖ {error}"), keys_wait=True, to_show=True)
 
     def _show(self, answer: Answer) -> None:
         self.query_one(".details", Line).say(Content("\n\n").join(list(self.parts(answer))))

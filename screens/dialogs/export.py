@@ -85,6 +85,7 @@ class ExportDialog(FormDialog[None]):
             lambda count: self._written(path, count),
             self._not_written,
             group="export",
+            to_show=True,
         )
 
     def _teller(self) -> Callable[[int], None]:

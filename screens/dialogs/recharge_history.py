@@ -81,7 +81,7 @@ class RechargeHistoryDialog(Dialog[None]):
 
     def _load(self) -> None:
         work = partial(_history, provider_id=self.pool.provider_id)
-        ask(self, work, self._show, lambda error: self.say(f"✖ {error}"), keys_wait=True)
+        ask(self, work, self._show, lambda error: self.say(f"✖ {error}"), keys_wait=True, to_show=True)
 
     def _show(self, entries: tuple[RechargeView, ...]) -> None:
         self.query_one(RecordTable).show(entries[:MOST])

@@ -107,18 +107,26 @@ async def tour_at_random(url: str, size: tuple[int, int], seed: str, most: int) 
     return seen
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with nothing in it, on each engine in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    url: str = request.getfixturevalue("empty_postgres_url")
+    return url
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("number", range(LONG_SEEDS if is_long() else 1), ids=lambda number: f"seed{number}")
 async def test_no_key_crashes_the_console_or_the_books(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, size: tuple[int, int]
+    empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, size: tuple[int, int]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    set_up_tour(url)
+    set_up_tour(empty_url)
     # The short form goes the same way every time; new ways are for the long one.
     seed = f"{chosen_seed('random keys')} {number}" if is_long() else SHORT_SEED
-    seen = await tour_at_random(url, size, seed, LONG_KEYS if is_long() else KEYS)
-    ledger = open_stocked(url)
+    seen = await tour_at_random(empty_url, size, seed, LONG_KEYS if is_long() else KEYS)
+    ledger = open_stocked(empty_url)
     assert reconcile(ledger) == ()
     ledger.close()
     print(f"random keys {size}: {len(seen)} kinds of screen, {dict(seen.most_common())}")

@@ -1,0 +1,51 @@
+"""How PostgreSQL is connected to: time in UTC, nobody waits for ever, and a server that is gone is noticed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+CONNECT_SECONDS = 10
+
+NOTICED = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""A host that lost its power says nothing: a query would wait for it for a quarter of an hour."""
+
+_HOST = r"[^@/?,:\[\]]+(?::\d+)?"
+_SEVERAL_HOSTS = re.compile(rf"([\w+]+://(?:[^@/?]*@)?)({_HOST}(?:,{_HOST})+)(/[^?]*)?(?:\?(.*))?")
+
+
+def with_hosts_apart(text: str) -> str:
+    """Spell a URL of several hosts with ports, `//one:5432,two:5433/name` as libpq takes it, for SQLAlchemy."""
+    found = _SEVERAL_HOSTS.fullmatch(text)
+    if found is None:
+        return text
+    start, hosts, path, query = found.groups()
+    places = [f"host={host if ':' in host else host + ':5432'}" for host in hosts.split(",")]
+    return f"{start}{path or '/'}?" + "&".join([*places, *([query] if query else [])])
+
+
+def postgresql_engine(url: URL, timeout: int, *, connect_seconds: int = CONNECT_SECONDS) -> Engine:
+    """Return an engine that waits `timeout` seconds for locks; what the URL says of connections goes before ours."""
+    options = f"-c timezone=UTC -c lock_timeout={timeout}s -c idle_in_transaction_session_timeout=5min"
+    ours = {"connect_timeout": min(timeout, connect_seconds), "tcp_user_timeout": 2_000 * connect_seconds, **NOTICED}
+    arguments: dict[str, object] = {
+        "application_name": "billing-console",
+        "options": options,
+        **{name: value for name, value in ours.items() if name not in url.query},
+    }
+    if url.query.get("prepare_threshold") == "none":  # the driver's name for it, which a URL cannot spell
+        arguments["prepare_threshold"] = None
+    engine = create_engine(
+        url, connect_args=arguments, pool_pre_ping=True, pool_size=4, max_overflow=8, hide_parameters=True
+    )
+    event.listen(engine, "checkin", _leave_to_the_server)
+    return engine
+
+
+def _leave_to_the_server(connection: Any, _record: object) -> None:
+    """Let the server say whether transactions may write: after a read, SQLAlchemy would ask for one that may."""
+    if connection is not None:
+        connection.read_only = None
