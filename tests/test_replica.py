@@ -129,8 +129,8 @@ def test_what_is_no_replica_of_this_ledger_is_refused_at_the_start(pair: Pair, s
         for url, words in (
             (pair.url, "is no replica: it takes changes itself"),
             (pair.standby.url("postgres"), "is a replica of another database"),
-            ("sqlite:////srv/billing.db", "none of PostgreSQL"),
-            ("postgresql://one:two:three/x", "none of PostgreSQL"),
+            ("sqlite:////srv/billing.db", "not one of PostgreSQL"),
+            ("postgresql://one:two:three/x", "not one of PostgreSQL"),
         ):
             with pytest.raises(InvalidInput, match=words):
                 follow(ledger, url)
