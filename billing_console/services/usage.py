@@ -34,10 +34,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One usage record; cost in yuan (0 while unpriced), `quantity` in the type's unit, `cursor` its place in lists."""
+    """One usage record; cost in yuan (0 while unpriced), `quantity` in the type's unit."""
 
     id: int
-    cursor: str
     request_id: str
     user_id: str | None
     provider_id: str
@@ -54,6 +53,11 @@ class UsageRow:
     status: CallStatus
     error_message: str | None
     created_at: datetime
+
+    @property
+    def cursor(self) -> str:
+        """Return its place in lists."""
+        return Position(self.created_at, self.id).encode()
 
     @property
     def usage(self) -> Decimal:
@@ -133,7 +137,6 @@ def _names(session: Session) -> dict[str, str]:
 def _view(row: Row[Any], names: dict[str, str]) -> UsageRow:
     return UsageRow(
         id=row.id,
-        cursor=Position(row.created_at, row.id).encode(),
         request_id=row.request_id,
         user_id=row.user_id,
         provider_id=row.provider_id,

@@ -18,19 +18,24 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    TableValuedAlias,
     and_,
+    bindparam,
     case,
     false,
+    func,
+    literal,
     literal_column,
     select,
     text,
     true,
     tuple_,
     union,
-    union_all,
     values,
 )
 from sqlalchemy import column as sa_column
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 from sqlmodel import Session
 
@@ -45,6 +50,9 @@ RECORDS = table_of(UsageRecord)
 
 BRANCHES = 400
 """Branches in one statement; SQLite refuses more than 500."""
+
+FEW = 8
+"""By how much fewer keys of each branch than a page has are looked at first: most pages mix at least so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +137,13 @@ def page_rows(
     if pairs is None:
         query = select(RECORDS).where(*_seek(chosen), *rest)
         return list(session.connection().execute(query.order_by(*_order(RECORDS.c, oldest_first)).limit(limit)))
+    merged = _merged_sqlite if is_sqlite(session) else _merged_postgresql
+    if not is_sqlite(session):
+        # Or a branch of few calls, as PostgreSQL takes them for, is read whole and sorted instead of in order.
+        session.connection().exec_driver_sql("SET LOCAL enable_sort = off")
     rows: list[Row[Any]] = []
     for start in range(0, len(pairs), BRANCHES):
         chunk = pairs[start : start + BRANCHES]
-        merged = _merged_sqlite if is_sqlite(session) else _merged_postgresql
         rows += session.connection().execute(merged(chosen, chunk, rest, limit, oldest_first))
     rows.sort(key=lambda row: (row.created_at, row.id), reverse=not oldest_first)
     return rows[:limit]
@@ -146,7 +157,8 @@ def matching(session: Session, chosen: UsageFilter, most: int | None) -> Select[
         return select(RECORDS).where(*_seek(chosen), *rest).limit(most)
     if not pairs:
         return select(RECORDS).where(false())
-    pair = values(sa_column("provider_id", Text), sa_column("model_id", Text), name="pair").data(pairs).cte("pair")
+    spelled = values(sa_column("provider_id", Text), sa_column("model_id", Text), name="pair").data(pairs)
+    pair = spelled.cte("pair") if is_sqlite(session) else _unnested(pairs)
     same = and_(RECORDS.c.provider_id == pair.c.provider_id, RECORDS.c.model_id == pair.c.model_id)
     branch = select(RECORDS).where(*_seek(chosen), same, *rest)
     if is_sqlite(session):
@@ -228,36 +240,59 @@ def model_pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] 
 def _merged_sqlite(
     chosen: UsageFilter, pairs: list[tuple[str, str]], rest: list[ColumnElement[bool]], limit: int, oldest_first: bool
 ) -> Any:
-    """Merge the branches as a UNION ALL under one ORDER BY, which SQLite streams from the branches' indexes."""
+    """Merge the branches as a UNION ALL under one ORDER BY, which SQLite streams from the branches' indexes.
+
+    What they have in common is spelled once, and only keys are merged: a branch each, built from its columns and
+    conditions, takes longer to put together than the page takes to find.
+    """
+    if not pairs:
+        return select(RECORDS).where(false())
     user = [] if chosen.wanted("user_id") is None else [RECORDS.c.user_id == chosen.user_id]
-    branches = [
-        select(RECORDS).where(*user, RECORDS.c.provider_id == provider, RECORDS.c.model_id == model, *rest)
-        for provider, model in pairs
-    ]
-    merged = union_all(*branches)
+    common = and_(true(), *user, *rest).compile(dialect=sqlite.dialect(paramstyle="named"))
+    binds = [bindparam(name, bind.value, bind.type) for bind, name in common.bind_names.items()]
+    names: dict[str, str] = {}
+    branches = []
+    for number, (provider, model) in enumerate(pairs):
+        names |= {f"provider_{number}": provider, f"model_{number}": model}
+        branches.append(
+            "SELECT id, created_at FROM usage_records"
+            f" WHERE provider_id = :provider_{number} AND model_id = :model_{number} AND {common}"
+        )
     direction = "ASC" if oldest_first else "DESC"
-    return merged.order_by(text(f"created_at {direction}"), text(f"id {direction}")).limit(limit)
+    merged = text(
+        f"{' UNION ALL '.join(branches)} ORDER BY created_at {direction}, id {direction} LIMIT :most"
+    ).bindparams(*binds, most=limit, **names)
+    keys = merged.columns(RECORDS.c.id, RECORDS.c.created_at).subquery()
+    return select(RECORDS).join(keys, RECORDS.c.id == keys.c.id)
 
 
 def _merged_postgresql(
     chosen: UsageFilter, pairs: list[tuple[str, str]], rest: list[ColumnElement[bool]], limit: int, oldest_first: bool
 ) -> Any:
-    """Take each branch's first keys with LATERAL, so that the planner plans one branch, not one per pair."""
-    pair = values(sa_column("provider_id", Text), sa_column("model_id", Text), name="pair").data(pairs)
+    """Take each branch's first keys with LATERAL, so that the planner plans one branch, not one per pair.
+
+    A few of each tell how far back a whole page can reach at most: no branch is read beyond that.
+    """
+    pair = _unnested(pairs)
     user = [] if chosen.wanted("user_id") is None else [RECORDS.c.user_id == chosen.user_id]
-    branch = (
-        select(RECORDS.c.id, RECORDS.c.created_at)
-        .where(*user, RECORDS.c.provider_id == pair.c.provider_id, RECORDS.c.model_id == pair.c.model_id, *rest)
-        .order_by(*_order(RECORDS.c, oldest_first))
-        .limit(limit)
-        .lateral("branch")
-    )
-    keys = (
-        select(branch.c.id, branch.c.created_at)
-        .select_from(pair.join(branch, true()))
-        .order_by(*_order(branch.c, oldest_first))
-        .limit(limit)
-        .subquery("keys")
-    )
-    same = and_(RECORDS.c.id == keys.c.id, RECORDS.c.created_at == keys.c.created_at)
-    return select(RECORDS).join(keys, same).order_by(*_order(RECORDS.c, oldest_first))
+    same = (RECORDS.c.provider_id == pair.c.provider_id, RECORDS.c.model_id == pair.c.model_id)
+
+    def first(most: int, *more: ColumnElement[bool]) -> Select[Any]:
+        branch = select(RECORDS.c.id, RECORDS.c.created_at).where(*user, *same, *rest, *more)
+        each = branch.order_by(*_order(RECORDS.c, oldest_first)).limit(most).lateral()
+        found = select(each.c.id, each.c.created_at).select_from(pair.join(each, true()))
+        return found.order_by(*_order(each.c, oldest_first))
+
+    few = first(limit // FEW + 1).limit(limit).subquery()
+    farthest = (func.max if oldest_first else func.min)(few.c.created_at)
+    ever: ColumnElement[Any] = literal_column("'infinity'::timestamptz" if oldest_first else "'-infinity'::timestamptz")
+    last = select(case((func.count() == limit, farthest), else_=ever)).select_from(few).scalar_subquery()
+    within = RECORDS.c.created_at <= last if oldest_first else RECORDS.c.created_at >= last
+    keys = first(limit, within).limit(limit).subquery()
+    return select(RECORDS).join(keys, and_(RECORDS.c.id == keys.c.id, RECORDS.c.created_at == keys.c.created_at))
+
+
+def _unnested(pairs: list[tuple[str, str]]) -> TableValuedAlias:
+    """Give pairs as two arrays: a parameter for each name takes its driver longer than the server the query."""
+    sides = [literal([pair[side] for pair in pairs], ARRAY(Text)) for side in (0, 1)]
+    return func.unnest(*sides).table_valued("provider_id", "model_id").render_derived(name="pair")
