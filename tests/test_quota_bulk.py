@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from billing_console.services.quota_bulk import MOST, grant_each, preview_bulk
 from billing_console.services.quotas import grant_quota, list_quotas, quota_details
 from billing_console.services.reconcile import reconcile
 from db.values import LimitName
+from tests.commands import Commands
 from tests.factories import acting, everything, spend
 
 FIVE = Decimal(5)
@@ -111,3 +113,49 @@ def test_bulk_grants_at_once_do_not_block_each_other_for_ever(ledger: Ledger) ->
         list(threads.map(lambda number: grant_each(ledger, users[number % 3 :][::-1], FIVE, reference="r"), range(8)))
     assert sum(quota.granted_amount or 0 for quota in list_quotas(ledger)) == 5 * sum(8 - n % 3 for n in range(8))
     assert reconcile(ledger) == ()
+
+
+@pytest.fixture
+def run(sqlite_ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(sqlite_ledger.database.url.render_as_string(hide_password=False), capsys)
+
+
+def test_a_list_of_users_is_granted_to_by_command(sqlite_ledger: Ledger, run: Commands, tmp_path: Path) -> None:
+    """What `quotas list` writes is what `quotas grant-many` reads, in either form."""
+    for user in ("bob", "=alice"):
+        spend(sqlite_ledger, "2", user_id=user)
+    for number, form in enumerate(("csv", "jsonl"), 1):
+        listed = tmp_path / f"users.{form}"
+        listed.write_text(run("quotas", "list", "--format", form).out)
+        words = ("quotas", "grant-many", str(listed), "5", "--reference", "June", "--key", form, "--yes")
+        first = run(*words)
+        assert (first.code, first.err) == (0, "") and "each of 2 users, ¥10.00 in all" in first.out
+        again = run(*words, "--format", "json").json
+        assert again["replayed"] and [grant["amount"] for grant in again["grants"]] == ["5.00", "5.00"]
+        assert left(sqlite_ledger) == {"bob": 5 * number - 2, "=alice": 5 * number - 2}
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("user\nalice\n", "the column userId is missing"),
+        ('userId\nalice\n" "\n', "line 3: userId is required"),
+        ('{"userId": "alice"}\n{"userId": [1]}\n', "line 2: userId"),
+        ('{"userId": "alice"}\n{"userId"\n', "line 2"),
+        ("userId\n", "1 to 1000 users"),
+    ],
+)
+def test_a_list_that_cannot_be_read_grants_nothing(
+    sqlite_ledger: Ledger, run: Commands, tmp_path: Path, content: str, said: str
+) -> None:
+    listed = tmp_path / ("users.jsonl" if content.startswith("{") else "users.csv")
+    listed.write_text(content)
+    before = everything(sqlite_ledger)
+    answer = run("quotas", "grant-many", str(listed), "5", "--reference", "June", "--yes")
+    assert answer.code == 2 and said in answer.err and answer.out == ""
+    assert everything(sqlite_ledger) == before
+
+
+def test_a_list_that_is_not_there_is_named(run: Commands, tmp_path: Path) -> None:
+    answer = run("quotas", "grant-many", str(tmp_path / "nobody.csv"), "5", "--reference", "June", "--yes")
+    assert answer.code == 3 and "nobody.csv" in answer.err

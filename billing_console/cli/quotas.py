@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import typer
 from billing_console import wire
 from billing_console.cli.confirm import confirm, needs_approval
 from billing_console.cli.context import opened
+from billing_console.cli.expiry import DaysOption, ExpiresOption, expiry
 from billing_console.cli.options import AmountArgument, KeyOption, ReferenceOption, UserArgument, YesOption
 from billing_console.cli.output import (
     Column,
@@ -26,8 +26,8 @@ from billing_console.cli.output import (
     write_result,
     write_waiting,
 )
+from billing_console.cli.quota_bulk import grant_many
 from billing_console.cli.repeatable import repeatable
-from billing_console.clock import parse_instant
 from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _
 from billing_console.money import parse_amount, shown_exact
@@ -143,13 +143,8 @@ def grant(
     user: UserArgument,
     amount: AmountArgument,
     reference: ReferenceOption,
-    expires: Annotated[
-        str | None,
-        typer.Option("--expires", metavar="DATE", help=N_("Usable to the end of this day, or this instant.")),
-    ] = None,
-    days: Annotated[
-        int | None, typer.Option("--days", min=0, max=36500, help=N_("Usable to the end of so many days after today."))
-    ] = None,
+    expires: ExpiresOption = None,
+    days: DaysOption = None,
     key: KeyOption = None,
     yes: YesOption = False,
     form: OneFormatOption = OneFormat.TEXT,
@@ -160,13 +155,16 @@ def grant(
 
     more = parse_amount(amount)
     with opened(context) as ledger:
-        until = _expiry(expires, days, ledger)
+        until = expiry(expires, days, ledger)
         if not yes:
             _ask(ledger, user, more, reference, revoke=False)
         key = key or new_key()
         with repeatable(key):
             granted = grant_quota(ledger, user, more, reference=reference, key=key, expires_at=until)
             write_granted(granted, ledger, form)
+
+
+app.command("grant-many", help=N_("Let every user of a file spend so much more: all of them, or none."))(grant_many)
 
 
 @app.command("revoke", help=N_("Take unused quota back from a user."))
@@ -233,19 +231,6 @@ def _periodic_words(user: str, done: PeriodicSet, ledger: Ledger) -> str:
     words["amount"] = shown_exact(done.periodic.amount, symbol=ledger.symbol)
     words["every"] = _(EVERY[done.periodic.period])
     return _("%(user)s: %(amount)s %(every)s; granted now %(given)s, remaining %(remaining)s.") % words
-
-
-def _expiry(expires: str | None, days: int | None, ledger: Ledger) -> datetime | None:
-    """Return when a grant expires: at the end of a business day, so that the same key means the same all day."""
-    from billing_console.services.quota_periods import end_of_day
-
-    if expires is not None and days is not None:
-        raise InvalidInput(_("Give --expires or --days, not both."), field="expires")
-    if expires is not None:
-        return parse_instant(expires, ledger.timezone, end=True)
-    if days is None:
-        return None
-    return end_of_day(ledger.clock(), days, ledger.timezone)
 
 
 def _ask(ledger: Ledger, user: str, amount: Decimal, reference: str, *, revoke: bool) -> None:

@@ -91,6 +91,8 @@ LINES = (
     Line("quotas show", "alice"),
     Line("quotas grant", "alice 5 --reference r --yes", Action.GRANT),
     Line("quotas grant", "alice 5 --reference r", Action.GRANT),
+    Line("quotas grant-many", "USERS 5 --reference r --yes", Action.GRANT),
+    Line("quotas grant-many", "USERS 5 --reference r", Action.GRANT),
     Line("quotas revoke", "alice 5 --reference r --yes", Action.REVOKE),
     Line("quotas period", "alice day 5 --yes", Action.PERIOD),
     Line("quotas period", "alice off --yes", Action.PERIOD),
@@ -172,8 +174,11 @@ def files(tmp_path: Path) -> Mapping[str, str]:
     prices.write_text(
         "providerId,modelId,usageType,unit,inputPrice,outputPrice\nopenai,o,text_generation,1m_tokens,1,2\n"
     )
+    users = tmp_path / "users.csv"
+    users.write_text("userId\nalice\n")
     return {
         "CALLS": str(calls),
+        "USERS": str(users),
         "PRICES": str(prices),
         "ANCHORS": str(tmp_path / "anchors"),
         "BACKUP": str(tmp_path / "backup.db"),
