@@ -21,6 +21,7 @@ from typing import IO
 import httpx
 import pytest
 
+from billing_console.api.server import Place, listen
 from billing_console.services.ledger import Ledger
 from billing_console.services.operators import remove_operator
 from billing_console.services.reconcile import reconcile
@@ -222,3 +223,11 @@ def test_wrong_options_are_said(sqlite_url: str, options: tuple[str, ...], code:
         check=False,
     )
     assert (done.returncode, done.stdout) == (code, "") and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_nothing_is_held_back_until_the_caller_confirms_it() -> None:
+    """An answer is sent in pieces; on a connection that is kept the second would wait 40 ms for the first."""
+    with listen(Place("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _address = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -125,8 +125,9 @@ def _looked_up(request: Request, given: Given) -> Ledger:
     return ledger
 
 
-async def look_again(request: Request, given: Given) -> None:
-    """Raise what becomes of a token that was known to hold and was refused."""
+async def look_again(request: Request) -> None:
+    """Raise what becomes of a request's token that was known to hold and was refused."""
+    given = await _bearer(request)
     assert given is not None
     request.app.state.known.forget(given.credentials)
     await run_sync(_looked_up, request, given)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from billing_console import wire
 from billing_console.api.bodies import documented, read_json, reference, required, take
 from billing_console.api.documents import GivenAuthorization, GivenUsage, Hold, Recorded, problems
-from billing_console.api.holders import Given, Metering, look_again
+from billing_console.api.holders import Metering, look_again
 from billing_console.api.parameters import instant, named
 from billing_console.api.problems import FieldError, Problem, field_error
 from billing_console.api.reads import json_answer
@@ -25,8 +25,6 @@ PREFIX = "/api/billing"
 MOST_RECORDS = 1000
 router = APIRouter(prefix=PREFIX, tags=["Metering"])
 
-Json = Annotated[Any, Depends(read_json)]
-
 
 @router.post(
     "/authorize",
@@ -35,12 +33,12 @@ Json = Annotated[Any, Depends(read_json)]
     summary="Authorize a call",
     openapi_extra=documented(reference(GivenAuthorization)),
 )
-async def authorize_call(request: Request, given_token: Given, ledger: Metering, body: Json) -> Response:
+async def authorize_call(request: Request, ledger: Metering) -> Response:
     """Set aside what a call may cost, for ten minutes or until it is recorded; the same call again has one hold.
 
     402 `quota_exceeded`, 409 `model_disabled` and 503 `pool_depleted` mean that the call must not be made.
     """
-    given = required(GivenAuthorization, body)
+    given = required(GivenAuthorization, await read_json(request))
     wanted = NewHold(
         request_id=given.requestId,
         user_id=given.userId,
@@ -53,7 +51,7 @@ async def authorize_call(request: Request, given_token: Given, ledger: Metering,
     try:
         hold = await writer.authorize(ledger, wanted)
     except NotPermitted:
-        await look_again(request, given_token)
+        await look_again(request)
         raise
     return json_answer(wire.record(wire.HOLD, hold))
 
@@ -72,12 +70,13 @@ async def authorize_call(request: Request, given_token: Given, ledger: Metering,
         }
     ),
 )
-async def usage(request: Request, given_token: Given, ledger: Metering, body: Json) -> Response:
+async def usage(request: Request, ledger: Metering) -> Response:
     """Record one call, or up to 1,000, all in one transaction; a call that is sent again is counted once.
 
     What cannot be recorded is named in `errors`, and then nothing of the request is. A request id that stands for
     another call already is a conflict: 409 for one call, listed in `conflicts` among several.
     """
+    body = await read_json(request)
     given = body if isinstance(body, list) else [body]
     if not 1 <= len(given) <= MOST_RECORDS:
         words = _("From 1 to %(most)d calls can be sent at once.") % {"most": MOST_RECORDS}
@@ -87,7 +86,7 @@ async def usage(request: Request, given_token: Given, ledger: Metering, body: Js
     try:
         done = await writer.record(ledger, records)
     except NotPermitted:
-        await look_again(request, given_token)
+        await look_again(request)
         raise
     if not isinstance(body, list) and done.conflicts:
         raise Problem("conflict", done.conflicts[0][1])

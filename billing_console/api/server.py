@@ -67,13 +67,14 @@ def create_app(ledger: Ledger, *, most_at_once: int = MOST_AT_ONCE) -> Frame:
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    # A path is looked for in this order: what gateways ask with every call comes first.
     for router in (
+        metering.router,
+        litellm.router,
         lists.router,
         reads.router,
         changes.router,
         decisions.router,
-        metering.router,
-        litellm.router,
         health.router,
     ):
         app.include_router(router)
@@ -108,7 +109,7 @@ def run(ledger: Ledger, place: Place, ready: Callable[[str], None]) -> None:
     Raises Unavailable where the place cannot be listened on.
     """
     lines = _log_to_stderr()
-    listener = _listen(place)
+    listener = listen(place)
     scheme = "http" if place.certificate is None else "https"
     host = f"[{place.host}]" if ":" in place.host else place.host
     config = uvicorn.Config(
@@ -149,10 +150,11 @@ class _Server(uvicorn.Server):
             self._ready()
 
 
-def _listen(place: Place) -> socket.socket:
+def listen(place: Place) -> socket.socket:
+    """Return a socket that listens; raise Unavailable where the place cannot be listened on."""
     family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
     try:
-        return socket.create_server((place.host, place.port), family=family, backlog=2048)
+        listener = socket.create_server((place.host, place.port), family=family, backlog=2048)
     except OSError as error:
         # Python adds the address, which is said already.
         reason = os.strerror(error.errno) if error.errno and error.errno in errno.errorcode else error.strerror
@@ -161,6 +163,9 @@ def _listen(place: Place) -> socket.socket:
             % {"host": place.host, "port": place.port, "reason": reason},
             _("Choose another with --host and --port."),
         ) from error
+    # What is sent in two pieces would wait for the caller to confirm the first, which takes it 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _log_to_stderr() -> LogLines:

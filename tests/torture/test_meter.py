@@ -135,10 +135,11 @@ def test_exactly_the_calls_are_let_through_that_there_is_quota_for_while_a_conso
     with (
         serving(url_of(ledger)) as server,
         terminal("--database", url_of(ledger), size=(120, 40)) as console,
-        fired(server.url, token, seed, calls) as clients,
     ):
-        waits = _looked_at(console, clients)
-        fire: Fire = clients.recv()
+        console.until("No usage has been recorded yet.")
+        with fired(server.url, token, seed, calls) as clients:
+            waits = _looked_at(console, clients)
+            fire: Fire = clients.recv()
         seconds = time.monotonic() - began
         _shows_the_totals(console, allowed)
         code, lines, _err = server.stop()
@@ -167,9 +168,8 @@ HELP = "Keys that work here"
 
 def _looked_at(console: Terminal, clients: Connection) -> list[float]:
     """Go from tab to tab until the clients are done; return how long each key took to show what it shows."""
-    console.until("openai")
-    waits = []
-    while not clients.poll():
+    waits: list[float] = []
+    while not waits or not clients.poll():
         for key, shown in (("3", "Available"), ("4", "Remaining"), ("?", HELP), ("\x1b", "")):
             since = time.monotonic()
             console.type(key)
