@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -17,24 +18,22 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     MetaData,
     Table,
     Text,
     and_,
-    column,
     false,
     func,
-    literal,
-    literal_column,
     select,
     text,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
+from db.prepared import stored, unnested
 from db.schema import ArchivedRequest, UsageRecord
 from db.statements import is_sqlite, table_of
 
@@ -215,20 +214,25 @@ def insert_claimed(session: Session, rows: Sequence[Mapping[str, Any]]) -> dict[
 
     Who claims a request that another transaction is about to claim waits for it to end, so that none is counted twice.
     """
-    table, ids, names = table_of(UsageRecord), REQUEST_IDS.c, list(rows[0])
-    arrays = [literal([row[name] for row in rows], ARRAY(table.c[name].type)) for name in names]
-    typed = (column(name, table.c[name].type) for name in names)
-    given = select(func.unnest(*arrays).table_valued(*typed).render_derived()).cte("given")
-    next_id: ColumnElement[int] = literal_column("nextval('usage_records_id_seq')")
-    claims = select(given.c.provider_id, given.c.request_id, next_id, given.c.created_at)
-    claim = postgresql_insert(REQUEST_IDS).from_select([each.name for each in ids], claims)
-    claim = claim.on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
-    claimed = claim.returning(ids.provider_id, ids.request_id, ids.usage_id).cte("claimed")
-    same = and_(claimed.c.provider_id == given.c.provider_id, claimed.c.request_id == given.c.request_id)
-    new = select(claimed.c.usage_id, *given.c).select_from(given.join(claimed, same)).order_by(claimed.c.usage_id)
-    statement = postgresql_insert(table).from_select(["id", *names], new)
-    written = session.connection().execute(statement.returning(table.c.provider_id, table.c.request_id, table.c.id))
+    connection, names = session.connection(), tuple(rows[0])
+    written = connection.exec_driver_sql(
+        _claiming(connection.dialect, names), tuple(stored(connection, UsageRecord, rows))
+    )
     return {(provider, request): row_id for provider, request, row_id in written}
+
+
+@lru_cache
+def _claiming(dialect: Dialect, names: tuple[str, ...]) -> str:
+    new = ", ".join(f"given.{name}" for name in names)
+    return (
+        f"WITH given AS (SELECT * FROM {unnested(dialect, UsageRecord, names)}), claimed AS ("
+        "INSERT INTO usage_request_ids (provider_id, request_id, usage_id, created_at)"
+        " SELECT provider_id, request_id, nextval('usage_records_id_seq'), created_at FROM given"
+        " ON CONFLICT (provider_id, request_id) DO NOTHING RETURNING provider_id, request_id, usage_id)"
+        f" INSERT INTO usage_records (id, {', '.join(names)}) SELECT claimed.usage_id, {new}"
+        " FROM given JOIN claimed ON claimed.provider_id = given.provider_id AND claimed.request_id = given.request_id"
+        " ORDER BY claimed.usage_id RETURNING provider_id, request_id, id"
+    )
 
 
 def with_requests(session: Session, keys: Sequence[tuple[str, str]]) -> ColumnElement[bool]:

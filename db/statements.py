@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, Text, column, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Table, Text, func, literal, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
 
@@ -24,36 +24,6 @@ def is_sqlite(session: Session) -> bool:
 def insert(session: Session, model: type[SQLModel]) -> Any:
     """Return an INSERT that knows ON CONFLICT, in the session's dialect."""
     return (sqlite.insert if is_sqlite(session) else postgresql.insert)(table_of(model))
-
-
-def inserting(session: Session, model: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
-    """Return an INSERT that knows ON CONFLICT and what it is executed with, for rows with the same columns each.
-
-    PostgreSQL gets an array a column: thousands of parameters, or thousands of statements, take it and its driver long.
-    """
-    statement = insert(session, model)
-    if is_sqlite(session):
-        return statement, rows
-    table, names = table_of(model), list(rows[0])
-    arrays = [literal([row[name] for row in rows], postgresql.ARRAY(table.c[name].type)) for name in names]
-    given = func.unnest(*arrays).table_valued(*(column(name, table.c[name].type) for name in names)).render_derived()
-    return statement.from_select(names, select(*given.c)), {}
-
-
-def add_rows(
-    session: Session,
-    model: type[SQLModel],
-    rows: Sequence[Mapping[str, Any]],
-    keys: Sequence[str],
-    sums: Sequence[str],
-    sets: Sequence[str] = (),
-) -> None:
-    """Add the `sums` columns to the rows with these keys and overwrite the `sets` columns; in the order given."""
-    statement, parameters = inserting(session, model, rows)
-    table = table_of(model)
-    changes = {name: table.c[name] + statement.excluded[name] for name in sums}
-    changes |= {name: statement.excluded[name] for name in sets}
-    session.connection().execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), parameters)
 
 
 def one_of_pairs(

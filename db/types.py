@@ -51,12 +51,16 @@ class FixedPoint(TypeDecorator[Decimal]):
     comparator_factory = Comparator
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
+        """Return what is stored of a value."""
+        return self.stored(value)
+
+    def stored(self, value: Any) -> int | None:
         """Scale a Decimal or int to the stored whole number; refuse floats and anything finer than the scale."""
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (Decimal, int)):
             raise TypeError(f"expected a Decimal, got {type(value).__name__}")
-        return scaled(Decimal(value), self.scale)
+        return scaled(value if isinstance(value, Decimal) else Decimal(value), self.scale)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Turn the stored whole number back into a Decimal."""

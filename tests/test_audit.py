@@ -38,6 +38,7 @@ from billing_console.services.setup import upgrade
 from db.migrations.versions.r0006_partitions import INDEXES
 from db.revision import HEAD
 from db.schema import AuditEntry
+from db.statements import row_of
 from db.values import LimitName, Outcome, Role
 from tests.commands import Commands
 from tests.factories import acting, at, execute, gateway_insert, pay, pool, price, query, spend, unbounded, usage
@@ -102,7 +103,7 @@ def written_anew(ledger: Ledger, change: str) -> None:
 
         for entry in session.exec(select(AuditEntry).order_by(col(AuditEntry.id))):
             entry.previous_hash = previous
-            entry.hash = previous = hash_of(entry)
+            entry.hash = previous = hash_of(row_of(entry))
 
 
 # What leaves a row

@@ -45,6 +45,7 @@ from billing_console.services.session import reading
 from billing_console.services.settlement import settle
 from billing_console.services.spans import Span, Taken, spans_of
 from db.partitions import drop_until, lock_until, may_make_partitions
+from db.prepared import add_rows
 from db.schema import (
     ArchivedCost,
     ArchivedRequest,
@@ -52,7 +53,7 @@ from db.schema import (
     AuditEntry,
     UsageArchive,
 )
-from db.statements import add_rows, is_sqlite, table_of
+from db.statements import is_sqlite, table_of
 
 BATCH = 20_000
 """Records that go in one transaction, for which other writers of an SQLite file wait."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, text
 from sqlmodel import Session, col
 from sqlmodel import select as select_model
 
@@ -25,6 +24,7 @@ from billing_console.services.spans import Span
 from billing_console.text import storable_message
 from billing_console.wire import jsonable
 from db.engine import Database
+from db.prepared import insert_rows
 from db.schema import AuditEntry
 from db.statements import is_sqlite, table_of
 from db.values import Outcome
@@ -57,10 +57,11 @@ class Trail:
         """Say what changed, in the seed's field names; values are as services hold them."""
         self.before, self.after, self.changed = before, after, True
 
-    def fact(self, kind: str, row: Mapping[str, Any]) -> None:
-        """Vouch for one fact that was written; facts of a kind come in order of id."""
-        self.changed = True
-        self.facts.setdefault(kind, Digest(kind)).add(row)
+    def fact(self, kind: str, *rows: Mapping[str, Any]) -> None:
+        """Vouch for facts that were written; those of a kind come in order of id."""
+        if rows:
+            self.changed = True
+            self.facts.setdefault(kind, Digest(kind)).add(*rows)
 
     def state(self, kind: str, name: str, value: State) -> None:
         """Vouch for what somebody decided about `name`, None for what no longer holds (see states.py)."""
@@ -93,9 +94,9 @@ def append(
     """Append a row to the chain, as the last thing a transaction does: on PostgreSQL others wait for it to end."""
     session.flush()
     if not is_sqlite(session):
-        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CHAIN_LOCK})
+        session.connection().exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})")
     last = last_link(session)
-    entry = AuditEntry(
+    row: dict[str, Any] = dict(
         id=last[0] + 1,
         created_at=now,
         operator=actor.name,
@@ -113,26 +114,22 @@ def append(
         after=_json(trail.after),
         proof=_json(trail.proof()),
         previous_hash=last[1],
-        hash="",
     )
-    entry.hash = hash_of(entry)
-    session.add(entry)
-    session.flush()
+    insert_rows(session, AuditEntry, [row | {"hash": hash_of(row)}])
 
 
 def last_link(session: Session) -> tuple[int, str]:
     """Return id and hash of the newest row; 0 and nothing for an empty log."""
-    columns = table_of(AuditEntry).c
-    newest = session.connection().execute(select(columns.id, columns.hash).order_by(columns.id.desc()).limit(1)).first()
+    newest = session.connection().exec_driver_sql("SELECT id, hash FROM audit_log ORDER BY id DESC LIMIT 1").first()
     return (0, "") if newest is None else (int(newest.id), str(newest.hash))
 
 
 _HASHED = tuple(column.name for column in table_of(AuditEntry).columns if column.name != "hash")
 
 
-def hash_of(entry: Any) -> str:
+def hash_of(row: Mapping[str, Any]) -> str:
     """Return the hash that chains a row: SHA-256 of all its other columns, the hash of the row before it included."""
-    values = [getattr(entry, name) for name in _HASHED]
+    values = [row[name] for name in _HASHED]
     spelled = [iso(value) if isinstance(value, datetime) else value for value in values]
     return hashlib.sha256(json.dumps(spelled, separators=(",", ":")).encode()).hexdigest()
 

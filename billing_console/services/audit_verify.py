@@ -111,7 +111,7 @@ def _link(row: Any, run: _Run) -> Iterator[AuditFinding]:
     if row.id != run.previous_id + 1:
         gap = spell_spans([(run.previous_id + 1, row.id - 1)]) if row.id > run.previous_id else str(row.id)
         yield AuditFinding(f"audit_log {gap}", _("is missing"))
-    if hash_of(row) != row.hash:
+    if hash_of(row._mapping) != row.hash:
         yield AuditFinding(where, _("was changed: its hash is that of other content"))
     if row.previous_hash != run.previous_hash:
         yield AuditFinding(

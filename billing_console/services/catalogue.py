@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import func, tuple_
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from billing_console.errors import NotFound
@@ -15,6 +15,7 @@ from billing_console.i18n import _
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.text import clean
+from db.prepared import among
 from db.schema import Model, Provider, ResourcePool, UserQuota
 from db.statements import insert
 
@@ -36,10 +37,10 @@ def register(session: Session, ledger: Ledger, pairs: Iterable[tuple[str, str]])
     A provider or model seen first in an import is registered (DESIGN.md, section 4).
     """
     wanted = set(pairs)
-    known = select(Model.provider_id, Model.model_id).where(
-        tuple_(col(Model.provider_id), col(Model.model_id)).in_(sorted(wanted))
-    )
-    missing = sorted(wanted - {tuple(row) for row in session.exec(known)})
+    connection = session.connection()
+    spelled, values = among(connection, sorted(wanted))
+    query = f"SELECT provider_id, model_id FROM models WHERE (provider_id, model_id) IN {spelled}"
+    missing = sorted(wanted - {tuple(row) for row in connection.exec_driver_sql(query, values)})
     if not missing:
         return
     register_providers(session, ledger, sorted({provider for provider, _model in missing}))

@@ -9,13 +9,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import Update, bindparam, update
 from sqlmodel import Session
 
 from billing_console.clock import day_of
 from billing_console.services.ledger import Ledger
+from db.prepared import Prepared, add_rows
 from db.schema import DailyCostStat, ResourcePool, UserQuota
-from db.statements import add_rows, table_of
+from db.statements import table_of
+from db.types import Money, scaled
 from db.values import CallStatus, UsageType
 
 
@@ -104,12 +106,16 @@ def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> Non
 
 
 def _count_pools(session: Session, pools: dict[str, Decimal]) -> None:
+    connection = session.connection()
+    for provider, cost in sorted(pools.items()):
+        if cost:
+            _ADD_TO_POOL.run(connection, pool=provider, cost=scaled(cost, Money.scale))
+
+
+def _add_to_pool() -> Update:
     table = table_of(ResourcePool)
-    statement = (
-        update(table)
-        .where(table.c.provider_id == bindparam("pool"))
-        .values(used_amount=table.c.used_amount + bindparam("cost", type_=table.c.used_amount.type))
-    )
-    rows = [{"pool": provider, "cost": cost} for provider, cost in sorted(pools.items()) if cost]
-    if rows:
-        session.connection().execute(statement, rows)
+    more = table.c.used_amount + bindparam("cost", type_=Money)
+    return update(table).where(table.c.provider_id == bindparam("pool")).values(used_amount=more)
+
+
+_ADD_TO_POOL = Prepared(_add_to_pool)

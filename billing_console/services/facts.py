@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table
@@ -67,17 +68,20 @@ class Digest:
     spans: list[list[int]] = field(default_factory=list)
     _hash: Any = field(default_factory=hashlib.sha256)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add one row, given by column name; rows come in order of id."""
+    def add(self, *rows: Mapping[str, Any]) -> None:
+        """Add rows, given by column name; they come in order of id."""
         kind = KINDS[self.kind]
-        number = row[kind.key]
-        if self.spans and self.spans[-1][1] == number - 1:
-            self.spans[-1][1] = number
-        else:
-            self.spans.append([number, number])
-        values = [row[column] for column in kind.columns]
-        values += [[column, _spelled(row[column])] for column in kind.later if row[column] is not None]
-        self._hash.update(_encode(values).encode() + b"\n")
+        held = itemgetter(*kind.columns)
+        for row in rows:
+            number = row[kind.key]
+            if self.spans and self.spans[-1][1] == number - 1:
+                self.spans[-1][1] = number
+            else:
+                self.spans.append([number, number])
+            values = held(row)
+            if kind.later:
+                values += tuple([column, _spelled(row[column])] for column in kind.later if row[column] is not None)
+            self._hash.update(_encode(values).encode() + b"\n")
 
     def spelled(self) -> list[str]:
         """Return the ids and the digest as the audit log keeps them."""

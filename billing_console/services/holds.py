@@ -19,8 +19,9 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
 from db.partitions import with_requests
+from db.prepared import insert_rows
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
-from db.statements import insert, inserting, is_sqlite, one_of_pairs, table_of
+from db.statements import insert, is_sqlite, one_of_pairs, table_of
 from db.values import UsageType
 
 Key = tuple[str, str]
@@ -148,8 +149,7 @@ class Desk:
     def write(self, session: Session) -> None:
         """Keep the new holds."""
         if self._new:
-            statement, parameters = inserting(session, Hold, self._new)
-            session.connection().execute(statement, parameters)
+            insert_rows(session, Hold, self._new)
 
     def _require_unknown(self, key: Key) -> None:
         if key in self.recorded:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, func, select
 from sqlmodel import Session
 
 from billing_console.errors import InvalidInput
@@ -26,8 +27,9 @@ from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.text import storable, storable_message
 from db.partitions import insert_claimed, with_requests
+from db.prepared import Prepared, insert_rows
 from db.schema import UsageRecord
-from db.statements import inserting, is_sqlite, table_of
+from db.statements import is_sqlite, table_of
 from db.values import CallStatus, UsageType
 
 MOST_TOKENS = 10**12
@@ -188,7 +190,8 @@ def write_usage(session: Session, ledger: Ledger, records: Sequence[NewUsage], i
     new: dict[int, Mapping[str, Any]] = {}
     for (key, position), row in zip(first.items(), rows, strict=True):
         if key in ids:
-            new[position] = row | {"id": ids[key]}
+            row["id"] = ids[key]
+            new[position] = row
     count(session, ledger, map(effect_of, new.values()))
     repeats = sorted(set(range(len(records))) - new.keys())
     return Written(new, _differing(session, records, repeats))
@@ -229,23 +232,28 @@ def _row(record: NewUsage, book: PriceBook, import_id: int | None) -> dict[str, 
 
 def vouch(trail: Trail, rows: Iterable[Mapping[str, Any]]) -> None:
     """Have the audit log vouch for usage rows that were counted, and for the cost of those that have one."""
-    for row in sorted(rows, key=lambda row: row["id"]):
-        trail.fact("usage_records", row)
-        if row["cost_amount"] is not None:
-            trail.fact(COSTS, row)
+    written = sorted(rows, key=itemgetter("id"))
+    trail.fact("usage_records", *written)
+    trail.fact(COSTS, *(row for row in written if row["cost_amount"] is not None))
 
 
 def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
     """Insert the rows whose request is new, and return their ids by key; the database decides, so no race can."""
-    table = table_of(UsageRecord)
     if not is_sqlite(session):
         return insert_claimed(session, rows)
-    statement, parameters = inserting(session, UsageRecord, rows)
-    statement = statement.on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
-    asked = statement.returning(table.c.provider_id, table.c.request_id, table.c.id)
-    written = session.connection().execute(asked, parameters)
+    connection = session.connection()
+    newest = _NEWEST.run(connection).scalar() or 0
+    insert_rows(session, UsageRecord, rows, "(provider_id, request_id) DO NOTHING")
+    # Nobody else writes meanwhile, and ids go up.
+    written = _AFTER.run(connection, newest=newest)
     return {(provider, request): row_id for provider, request, row_id in written}
 
+
+_RECORDS = table_of(UsageRecord).c
+_NEWEST = Prepared(lambda: select(func.max(_RECORDS.id)))
+_AFTER = Prepared(
+    lambda: select(_RECORDS.provider_id, _RECORDS.request_id, _RECORDS.id).where(_RECORDS.id > bindparam("newest"))
+)
 
 _SAME = ("user_id", "model_id", "usage_type", "input_tokens", "output_tokens", "quantity", "status", "created_at")
 """What a repeated request must agree in; its cost may differ, since prices and rates change between two sendings."""

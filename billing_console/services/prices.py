@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, tuple_
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from billing_console.clock import iso
@@ -24,6 +24,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import check_price, unit_for
 from billing_console.services.session import reading
 from billing_console.text import clean, storable
+from db.prepared import among, loaded
 from db.schema import Price, Provider
 from db.statements import row_of
 from db.values import PriceUnit, UsageType
@@ -87,21 +88,35 @@ class PricesAdded:
     unchanged: int
 
 
+@dataclass(frozen=True, slots=True)
+class PriceVersion:
+    """What a model costs from an instant on, in yuan per unit."""
+
+    id: int
+    unit: str
+    input_price: Decimal
+    output_price: Decimal
+    cached_input_price: Decimal | None
+    effective_from: datetime
+
+
+_COLUMNS = ("provider_id", "model_id", "usage_type", *PriceVersion.__dataclass_fields__)
+_VERSIONS = f"SELECT {', '.join(_COLUMNS)} FROM prices WHERE (provider_id, model_id)"
+
+
 class PriceBook:
     """All price versions of some models, to find the one in force at an instant."""
 
     def __init__(self, session: Session, pairs: Iterable[tuple[str, str]]) -> None:
         """Read the versions of these (provider, model) pairs."""
-        self._versions: dict[tuple[str, str, str], list[Price]] = defaultdict(list)
-        query = (
-            select(Price)
-            .where(tuple_(col(Price.provider_id), col(Price.model_id)).in_(sorted(set(pairs))))
-            .order_by(col(Price.effective_from))
-        )
-        for price in session.exec(query):
-            self._versions[price.provider_id, price.model_id, price.usage_type].append(price)
+        self._versions: dict[tuple[str, str, str], list[PriceVersion]] = defaultdict(list)
+        connection = session.connection()
+        wanted, values = among(connection, sorted(set(pairs)))
+        found = connection.exec_driver_sql(f"{_VERSIONS} IN {wanted} ORDER BY effective_from", values)
+        for provider_id, model_id, usage_type, *version in loaded(connection, Price, _COLUMNS, found):
+            self._versions[provider_id, model_id, usage_type].append(PriceVersion(*version))
 
-    def in_force(self, provider_id: str, model_id: str, usage_type: str, at: datetime) -> Price | None:
+    def in_force(self, provider_id: str, model_id: str, usage_type: str, at: datetime) -> PriceVersion | None:
         """Return the price that holds at an instant, None while there is none."""
         versions = self._versions.get((provider_id, model_id, usage_type), [])
         position = bisect_right(versions, at, key=lambda price: price.effective_from)

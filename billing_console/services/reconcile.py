@@ -26,6 +26,7 @@ from billing_console.services.session import reading
 from billing_console.services.thresholds import status_of
 from db.damage import CHECKED, require_sound
 from db.partitions import know_requests, unknown_requests
+from db.prepared import add_rows
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -36,7 +37,7 @@ from db.schema import (
     UsageRecord,
     UserQuota,
 )
-from db.statements import add_rows, is_sqlite, table_of
+from db.statements import is_sqlite, table_of
 from db.values import AlertType, CallStatus, UsageType
 
 

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, select
 
 from billing_console.errors import NotPermitted
 from billing_console.i18n import _
 from billing_console.services.identity import TOKEN, Actor, Kind
 from billing_console.text import clean
+from db.prepared import Prepared
 from db.schema import ApiToken, Operator
 from db.values import Role, Scope
+
+
+def _operator() -> Any:
+    return select(Operator.uid, Operator.role).where(Operator.name == bindparam("name"))
+
+
+def _token() -> Any:
+    return select(ApiToken.revoked_at).where(ApiToken.name == bindparam("name"))
+
+
+_OPERATOR, _OPERATOR_LOCKED = Prepared(_operator), Prepared(lambda: _operator().with_for_update())
+_TOKEN, _TOKEN_LOCKED = Prepared(_token), Prepared(lambda: _token().with_for_update())
+_TOKEN_SHARED = Prepared(lambda: _token().with_for_update(read=True))
 
 
 def role_of(session: Session, actor: Actor, *, lock: bool = False) -> Role | None:
@@ -24,8 +40,7 @@ def role_of(session: Session, actor: Actor, *, lock: bool = False) -> Role | Non
     if actor.kind is Kind.TOKEN:
         _require_in_force(session, actor, lock)
         return None
-    query = select(Operator).where(Operator.name == actor.name)
-    found = session.exec(query.with_for_update() if lock else query).first()
+    found = (_OPERATOR_LOCKED if lock else _OPERATOR).run(session.connection(), name=actor.name).first()
     if found is None or (actor.kind is Kind.PERSON and found.uid != actor.uid):
         return None
     return Role(found.role)
@@ -36,10 +51,10 @@ def _require_in_force(session: Session, actor: Actor, lock: bool) -> None:
 
     Limits count what an operator has done, so what is subject to them is done one after the other.
     """
-    query = select(ApiToken.revoked_at).where(ApiToken.name == actor.name.removeprefix(TOKEN))
     shared = not actor.scopes & {Scope.OPERATE, Scope.ADMINISTER}
-    found = session.exec(query.with_for_update(read=shared) if lock else query).all()
-    if found != [None]:
+    token = (_TOKEN_SHARED if shared else _TOKEN_LOCKED) if lock else _TOKEN
+    found = token.run(session.connection(), name=actor.name.removeprefix(TOKEN)).first()
+    if found is None or found.revoked_at is not None:
         raise NotPermitted(_("The token was revoked."), whom_to_ask(session))
 
 

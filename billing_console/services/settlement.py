@@ -208,8 +208,7 @@ def _reprice_batch(
     cost = sum((effect.cost for effect in effects), Decimal(0))
     if priced:
         trail.note(None, {"priced": len(priced), "cost": cost})
-    for row in priced:
-        trail.fact(COSTS, row)
+    trail.fact(COSTS, *priced)
     return rows[-1]["id"], len(effects), cost
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Connection, Table, delete, insert, select, text, update
@@ -179,4 +178,4 @@ def _key(table: Table, row: Any) -> list[Any]:
 
 def hashed(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the log with the hash that fits it."""
-    return {**row, "hash": hash_of(SimpleNamespace(**row))}
+    return {**row, "hash": hash_of(row)}

@@ -1,0 +1,136 @@
+"""Statements of the paths that are gone often: put together once, with values as the driver takes them.
+
+To look up a statement, bind its values and convert them takes SQLAlchemy longer than a database takes to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Dialect, Executable
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.types import TypeEngine
+from sqlmodel import Session, SQLModel
+from sqlmodel.sql.sqltypes import UTCDateTime
+
+from db.statements import table_of
+from db.types import FixedPoint
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Prepared:
+    """A statement that is spelled once for each engine; its values are given by the names of its parameters."""
+
+    def __init__(self, build: Callable[[], Executable]) -> None:
+        """Keep how it is built; that happens when it is first run, and not where it never is."""
+        self._build = build
+        self._spelled: dict[str, str] = {}
+
+    def run(self, connection: Connection, **values: Any) -> CursorResult[*tuple[Any, ...]]:
+        """Run it; values are as the driver takes them, and so are the columns of its rows."""
+        engine = connection.dialect.name
+        if engine not in self._spelled:
+            statement = self._build()
+            assert isinstance(statement, ClauseElement)
+            dialect = sqlite.dialect(paramstyle="named") if engine == "sqlite" else connection.dialect
+            self._spelled[engine] = str(statement.compile(dialect=dialect))
+        return connection.exec_driver_sql(self._spelled[engine], values)
+
+
+def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: str = "") -> None:
+    """Insert rows with the same columns each, in their order; `conflict` is what follows ON CONFLICT, if anything.
+
+    PostgreSQL gets an array a column: thousands of parameters, or thousands of statements, take it and its driver long.
+    """
+    connection, names = session.connection(), tuple(rows[0])
+    columns = stored(connection, model, rows)
+    statement = f"INSERT INTO {model.__tablename__} ({', '.join(names)})"
+    values: Any
+    if connection.dialect.name == "sqlite":
+        statement += f" VALUES ({', '.join('?' * len(names))})"
+        values = list(zip(*columns, strict=True))
+    else:
+        statement += f" SELECT * FROM {unnested(connection.dialect, model, names)}"
+        values = tuple(columns)
+    connection.exec_driver_sql(f"{statement} ON CONFLICT {conflict}" if conflict else statement, values)
+
+
+def add_rows(
+    session: Session,
+    model: type[SQLModel],
+    rows: Rows,
+    keys: Sequence[str],
+    sums: Sequence[str],
+    sets: Sequence[str] = (),
+) -> None:
+    """Add the `sums` columns to the rows with these keys and overwrite the `sets` columns; in the order given."""
+    changes = [f"{name} = {model.__tablename__}.{name} + excluded.{name}" for name in sums]
+    changes += [f"{name} = excluded.{name}" for name in sets]
+    insert_rows(session, model, rows, f"({', '.join(keys)}) DO UPDATE SET {', '.join(changes)}")
+
+
+@lru_cache
+def unnested(dialect: Dialect, model: type[SQLModel], names: tuple[str, ...]) -> str:
+    """Spell arrays of these columns as rows, for PostgreSQL."""
+    columns = table_of(model).c
+    arrays = ", ".join(f"%s::{columns[name].type.compile(dialect=dialect)}[]" for name in names)
+    return f"unnest({arrays}) AS given({', '.join(names)})"
+
+
+def among(connection: Connection, pairs: Sequence[tuple[str, str]]) -> tuple[str, tuple[Any, ...]]:
+    """Spell pairs of text as what two columns can be IN, and return the values of that."""
+    if connection.dialect.name == "sqlite":
+        return f"(VALUES {', '.join(['(?, ?)'] * len(pairs))})", tuple(chain.from_iterable(pairs))
+    return "(SELECT * FROM unnest(%s::text[], %s::text[]))", tuple([pair[side] for pair in pairs] for side in (0, 1))
+
+
+def loaded(connection: Connection, model: type[SQLModel], names: tuple[str, ...], rows: Iterable[Any]) -> list[Any]:
+    """Return rows of these columns, as the driver gave them, with the values that the model's columns have."""
+    columns = list(zip(*rows, strict=True))
+    converters = _converters(connection.dialect, model, names, loading=True)
+    values = [map(convert, each) if convert else each for convert, each in zip(converters, columns, strict=False)]
+    return list(zip(*values, strict=True))
+
+
+def stored(connection: Connection, model: type[SQLModel], rows: Rows) -> list[list[Any]]:
+    """Return the values of rows by column, as the driver takes them."""
+    names = tuple(rows[0])
+    columns = []
+    for name, convert in zip(names, _converters(connection.dialect, model, names), strict=True):
+        values = [row[name] for row in rows]
+        columns.append(values if convert is None else list(map(convert, values)))
+    return columns
+
+
+@lru_cache
+def _converters(
+    dialect: Dialect, model: type[SQLModel], names: tuple[str, ...], *, loading: bool = False
+) -> tuple[Any, ...]:
+    types = [table_of(model).c[name].type for name in names]
+    if loading:
+        return tuple(each.dialect_impl(dialect).result_processor(dialect, None) for each in types)
+    return tuple(_storing(dialect, each) for each in types)
+
+
+def _storing(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    """Return what makes a value of this type one for the driver; for the commonest types in one step."""
+    if isinstance(kind, FixedPoint):
+        return kind.stored
+    if isinstance(kind, UTCDateTime) and dialect.name == "sqlite":
+        return _sqlite_instant
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _sqlite_instant(instant: datetime | None) -> str | None:
+    """Spell an instant as SQLAlchemy does for SQLite, in UTC and always with its microseconds."""
+    if instant is None:
+        return None
+    if instant.tzinfo is None:
+        raise ValueError("an instant has a time zone")
+    return instant.astimezone(UTC).isoformat(" ", "microseconds")[:26]
