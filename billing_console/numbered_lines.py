@@ -18,8 +18,8 @@ from billing_console.i18n import _
 MOST_CHARACTERS = 1_000_000
 """The longest line that is read; a longer one makes a bad row."""
 
-MOST_AHEAD = 4 * MOST_CHARACTERS
-"""How much is read ahead, however many lines are asked for; memory stays bounded."""
+MOST_AHEAD = 1_000_000
+"""Characters after which no more lines are read ahead; memory stays bounded."""
 
 BROKEN = (OSError, EOFError, zlib.error)
 """What reading a file raises when the disk, the pipe or the gzip in it is broken."""
@@ -108,7 +108,7 @@ class Lines:
         following = iter(partial(self._text.readline, MOST_CHARACTERS), "")
         try:
             while len(self._ahead) < count and size < MOST_AHEAD:
-                lines = list(islice(following, min(count - len(self._ahead), 20)))
+                lines = list(islice(following, min(count - len(self._ahead), 25)))
                 if not lines:
                     break
                 self._ahead.extend(lines)

@@ -99,7 +99,9 @@ class JsonRows(PlainRows):
 
     def column(self, name: str) -> Sequence[Any]:
         """Return the values that a name leads to."""
-        return [value_at(values, name) for values in self._objects]
+        if "." in name:
+            return [value_at(values, name) for values in self._objects]
+        return [values.get(name) for values in self._objects]
 
     def values(self, position: int) -> dict[str, Any]:
         """Return the object of one row."""

@@ -6,9 +6,10 @@ learns which row is at fault: `RowReader.read` finds out, and says what is wrong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import repeat
 from typing import Any, TypeVar
 
 from billing_console.cells import as_choice, as_decimal, as_instant, as_text, as_whole
@@ -30,24 +31,23 @@ VARYING = ("requestId", "createdAt", "costAmount")
 """Fields of which hardly a value comes twice."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Calls:
-    """The calls that rows of a block stand for, and why others of its rows were refused; both with their positions."""
+    """Calls, and for each the block and the position in it of the row that it was read from."""
 
-    rows: Sequence[Row]
-    positions: Sequence[int]
-    usages: Sequence[NewUsage]
-    refused: Sequence[tuple[int, str]] = ()
+    usages: list[NewUsage] = field(default_factory=list)
+    places: list[tuple[Sequence[Row], int]] = field(default_factory=list)
 
     def row(self, number: int) -> Row:
         """Return the row of a call."""
-        return self.rows[self.positions[number]]
+        rows, position = self.places[number]
+        return rows[position]
 
-    def halves(self) -> Iterator[Calls]:
-        """Yield the calls in two parts."""
+    def halves(self) -> tuple[Calls, Calls]:
+        """Return the calls in two parts."""
         middle = len(self.usages) // 2
-        for part in (slice(middle), slice(middle, None)):
-            yield Calls(self.rows, self.positions[part], self.usages[part])
+        first = Calls(self.usages[:middle], self.places[:middle])
+        return first, Calls(self.usages[middle:], self.places[middle:])
 
 
 class BlockReader:
@@ -57,51 +57,51 @@ class BlockReader:
         """Read as `reader` does."""
         self._reader = reader
         self._read = _readers(reader)
-        self._known = {field: _Known(read) for field, read in self._read.items()}
+        self._known = {name: _Known(read) for name, read in self._read.items()}
 
-    def read(self, rows: Sequence[Row]) -> Calls:
-        """Return the calls of a block's good rows, validated, and what is wrong with its other rows."""
+    def read(self, rows: Sequence[Row], calls: Calls) -> list[tuple[Row, str]]:
+        """Add the calls of a block's good rows, validated, to others; return its other rows and what is wrong."""
         if isinstance(rows, PlainRows):
             usages = self._by_column(rows)
             if usages is not None:
-                return Calls(rows, range(len(rows)), usages)
-        positions, usages, refused = [], [], []
+                calls.usages += usages
+                calls.places += zip(repeat(rows), range(len(rows)), strict=False)
+                return []
+        refused = []
         for position, row in enumerate(rows):
             try:
-                usages.append(self._reader.read(row))
+                calls.usages.append(self._reader.read(row))
             except BillingError as error:
-                refused.append((position, str(error)))
+                refused.append((row, str(error)))
             else:
-                positions.append(position)
-        return Calls(rows, positions, usages, refused)
+                calls.places.append((rows, position))
+        return refused
 
     def _by_column(self, rows: PlainRows) -> list[NewUsage] | None:
         """Read rows column by column; None if one of them cannot be read, or cannot be taken."""
+        cells = {name: self._cells(rows, name) for name in self._read}
         try:
-            # In the order in which NewUsage takes them.
-            usages = list(map(NewUsage, *(self._column(rows, field) for field in self._read)))
-            for usage in usages:
+            # The fields are in the order in which NewUsage takes them.
+            usages = list(map(NewUsage, *(self._column(rows, name, cells[name]) for name in self._read)))
+            for usage, given in zip(usages, zip(*(cells[name] for name in MEASURES), strict=True), strict=True):
+                if usage.status is CallStatus.SUCCESS and not any(given):
+                    return None
                 usage.check_cached()
                 usage.check_measured()
         except InvalidInput:
             return None
-        given = zip(*(self._cells(rows, field) for field in MEASURES), strict=True)
-        for usage, cells in zip(usages, given, strict=True):
-            if not any(cells) and usage.status is CallStatus.SUCCESS:
-                return None
         return usages
 
-    def _column(self, rows: PlainRows, field: str) -> Sequence[Any]:
+    def _column(self, rows: PlainRows, name: str, cells: Sequence[Any]) -> Sequence[Any]:
         """Return a field of all rows, read; raise InvalidInput for a value that cannot be taken."""
-        cells = self._cells(rows, field)
-        if field == "requestId":
+        if name == "requestId":
             return self._request_ids(cells, rows)
-        if field not in self._reader.column:
-            return [self._read[field](self._reader.set.get(field))] * len(rows)
+        if name not in self._reader.column:
+            return [self._read[name](self._reader.set.get(name))] * len(rows)
         # What is equal must be read alike: text and whole numbers, not the True and 1.0 that are equal to 1.
-        if field not in VARYING and (rows.all_text or set(map(type, cells)) <= {str, int, type(None)}):
-            return list(map(self._known[field].__getitem__, cells))
-        return list(map(self._read[field], cells))
+        if name not in VARYING and (rows.all_text or set(map(type, cells)) <= {str, int, type(None)}):
+            return list(map(self._known[name].__getitem__, cells))
+        return list(map(self._read[name], cells))
 
     def _request_ids(self, cells: Sequence[Any], rows: PlainRows) -> list[str]:
         ids = list(map(self._read["requestId"], cells))
@@ -110,10 +110,10 @@ class BlockReader:
         require_storable(ids, "requestId")
         return ids
 
-    def _cells(self, rows: PlainRows, field: str) -> Sequence[Any]:
+    def _cells(self, rows: PlainRows, name: str) -> Sequence[Any]:
         """Return what the rows, or the options for all rows, have for a field."""
-        column = self._reader.column.get(field)
-        return [self._reader.set.get(field)] * len(rows) if column is None else rows.column(column)
+        column = self._reader.column.get(name)
+        return [self._reader.set.get(name)] * len(rows) if column is None else rows.column(column)
 
 
 class _Known(dict[Any, Value]):

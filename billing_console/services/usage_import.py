@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -38,8 +39,8 @@ from billing_console.text import one_line
 from db.schema import UsageImport
 from db.statements import row_of
 
-BATCH = BLOCK
-"""Rows a transaction, at most; more would keep other writers waiting longer, on SQLite."""
+BATCH = 2000
+"""Rows a transaction, at most; with more, others who write to SQLite would wait longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +157,14 @@ class _Run:
     def batches(self, source: _Source, rejects: RejectFile) -> Iterator[Calls]:
         """Yield the good rows of a file batch by batch; rows that cannot be read go to the rejects."""
         with self.table(source) as (table, reader):
-            blocks = BlockReader(reader)
-            for number, rows in enumerate(table.blocks):
+            block_reader = BlockReader(reader)
+            for number, blocks in enumerate(_chunks(table.blocks)):
                 if number == 0 and table.columns is None:
-                    reader.check_first(rows)
-                calls = blocks.read(rows)
-                for position, reason in calls.refused:
-                    self.reject(source, rows[position], reason, rejects)
+                    reader.check_first(list(chain.from_iterable(blocks)))
+                calls = Calls()
+                for rows in blocks:
+                    for row, reason in block_reader.read(rows, calls):
+                        self.reject(source, row, reason, rejects)
                 yield calls
                 self._progress(self.counts, self._position + table.progress())
             self._position += table.progress()
@@ -204,6 +206,11 @@ class _Run:
                 with nullcontext(shared) if shared else RejectFile(beside(source.origin)) as rejects:
                     for calls in self.batches(source, rejects):
                         record(source, calls, rejects)
+
+
+def _chunks(blocks: Iterator[Sequence[Row]]) -> Iterator[list[Sequence[Row]]]:
+    while chunk := list(islice(blocks, BATCH // BLOCK)):
+        yield chunk
 
 
 def _import_batches(run: _Run, sources: Sequence[_Source]) -> None:
