@@ -8,8 +8,6 @@ import re
 import zlib
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from typing import Any, BinaryIO
 
 from billing_console.errors import Unavailable
@@ -105,14 +103,13 @@ class Lines:
         A line that is too long is there in parts. Raises Unavailable if the file cannot be read that far.
         """
         size = sum(map(len, self._ahead))
-        following = iter(partial(self._text.readline, MOST_CHARACTERS), "")
         try:
             while len(self._ahead) < count and size < MOST_AHEAD:
-                lines = list(islice(following, min(count - len(self._ahead), 25)))
-                if not lines:
+                line = self._text.readline(MOST_CHARACTERS)
+                if not line:
                     break
-                self._ahead.extend(lines)
-                size += sum(map(len, lines))
+                self._ahead.append(line)
+                size += len(line)
         except BROKEN as error:
             raise unreadable(self.name, error) from None
         return list(self._ahead)

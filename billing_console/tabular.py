@@ -202,7 +202,7 @@ def _plain_csv(lines: Lines, ahead: list[str], columns: tuple[str, ...]) -> CsvR
         cells = list(csv.reader(ahead, strict=True))
     except csv.Error:
         return None
-    if len(cells) != len(ahead) or any(len(row) != len(columns) for row in cells):
+    if len(cells) != len(ahead) or set(map(len, cells)) != {len(columns)}:
         return None
     return CsvRows(lines.pass_over(ahead), columns, cells)
 
