@@ -25,6 +25,7 @@ _WHOLE = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
 _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?) ?(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII | re.I
 )
+_ISO_WITH_ZONE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _UNIX = re.compile(r"(\d{10})(\.\d{1,9})?|(\d{10})(\d{3})", re.ASCII)
 
 MOST_DIGITS = 40
@@ -120,6 +121,8 @@ def as_instant(value: Any, field: str, zone: ZoneInfo) -> datetime | None:
 
 
 def _read_instant(text: str, zone: ZoneInfo) -> datetime | None:
+    if _ISO_WITH_ZONE.fullmatch(text):
+        return datetime.fromisoformat(text).astimezone(UTC)
     iso = _INSTANT.fullmatch(text)
     if iso:
         day, time, offset = iso.groups()

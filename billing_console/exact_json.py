@@ -16,7 +16,7 @@ class BadJson(ValueError):
 def decode(text: str) -> Any:
     """Read JSON with exact numbers; raise BadJson for what is none or names a thing twice."""
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
+        return _loads(text)
     except json.JSONDecodeError as error:
         where = {"reason": error.msg, "line": error.lineno, "column": error.colno}
         if error.lineno == 1:
@@ -39,3 +39,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         raise BadJson(_("not valid JSON: a name is there twice"))
     return values
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
+
+
+def _loads(text: str) -> Any:
+    """Decode as `json.loads` does, which would make a decoder for every line of a file."""
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
+    return _DECODER.decode(text)

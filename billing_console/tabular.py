@@ -1,6 +1,7 @@
 """Files of rows from outside: CSV with a header, JSON lines, or a JSON array, plain or gzip, each row with its line.
 
-A row that cannot be read carries its problem instead of its values, so that one bad row never hides the others.
+Rows are read in blocks. A block of plain rows, one a line with nothing wrong, is read at once; any other is read row by
+row. A row that cannot be read carries its problem instead of its values, so that one bad row never hides the others.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ import io
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from billing_console.errors import InvalidInput
 from billing_console.exact_json import BadJson, decode
 from billing_console.i18n import _
-from billing_console.numbered_lines import BROKEN, Lines, unreadable
-from billing_console.text import cell_as_meant, one_line
+from billing_console.numbered_lines import BROKEN, Lines, are_sound, unreadable
+from billing_console.rows import CsvRows, JsonRows, PlainRows, Row, csv_values
+from billing_console.text import one_line
 
 STDIN = "-"
+
+BLOCK = 100
+"""Lines a block, fewer where they are long: one that is not plain costs the others of its block their speed."""
 
 _JSON_LINES = (".jsonl", ".ndjson")
 _GZIP = b"\x1f\x8b"
@@ -46,21 +53,6 @@ def form_of(path: Path) -> Form:
 
 
 @dataclass(slots=True)
-class Row:
-    """One row: the line it starts on (in a JSON array its number), and its values by column name.
-
-    A row with a `problem` has no values but the `text` it was read from. `fingerprint` identifies everything the file
-    holds up to and including this row.
-    """
-
-    line: int
-    values: dict[str, Any]
-    fingerprint: str
-    problem: str = ""
-    text: str = ""
-
-
-@dataclass(slots=True)
 class Table:
     """An open file: its columns (None for JSON, where each row names its own) and its rows, read as they are asked for.
 
@@ -69,8 +61,13 @@ class Table:
 
     name: str
     columns: tuple[str, ...] | None
-    rows: Iterator[Row]
+    blocks: Iterator[Sequence[Row]]
     _raw: BinaryIO = field(repr=False)
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        """The rows one by one."""
+        return chain.from_iterable(self.blocks)
 
     def progress(self) -> int:
         """Return how far into the file, as it lies on the disk, reading has come, in bytes; 0 for a pipe."""
@@ -90,16 +87,17 @@ def open_table(path: Path, form: Form, name: str = "") -> Iterator[Table]:
     with _opened(path, name) as raw:
         raw_bytes = _unpacked(raw, name)
         if form is Form.JSON:
-            yield Table(name, None, _array(raw_bytes, name), raw)
+            yield Table(name, None, iter([_array(raw_bytes, name)]), raw)
             return
         lines = Lines(raw_bytes, name, newline="" if form is Form.CSV else "\n")
         try:
             if form is Form.JSONL:
-                yield Table(name, None, _json_lines(lines), raw)
+                yield Table(name, None, _blocks(lines, _json_rows(lines), _plain_json), raw)
                 return
             reader = csv.reader(lines, strict=True)
             columns = _header(reader, lines)
-            yield Table(name, columns, _csv_rows(reader, lines, columns), raw)
+            plain = partial(_plain_csv, columns=columns)
+            yield Table(name, columns, _blocks(lines, _csv_rows(reader, lines, columns), plain), raw)
         finally:
             lines.release()
 
@@ -180,6 +178,45 @@ def _not_csv(error: csv.Error) -> str:
     return _("not valid CSV: %(reason)s") % {"reason": error}
 
 
+Plain = Callable[[Lines, list[str]], PlainRows | None]
+"""Reads sound lines that come next as plain rows, and passes them; None, and none of them passed, if they are not."""
+
+
+def _blocks(lines: Lines, rows: Iterator[Row], plain: Plain) -> Iterator[Sequence[Row]]:
+    """Read block by block, plainly where that is possible, else row by row up to where the block's last row ends."""
+    while ahead := lines.ahead(BLOCK):
+        block: Sequence[Row] | None = plain(lines, ahead) if are_sound(ahead) else None
+        if block is None:
+            end = lines.number + len(ahead)
+            block = []
+            for row in rows:
+                block.append(row)
+                if lines.number >= end:
+                    break
+        if block:
+            yield block
+
+
+def _plain_csv(lines: Lines, ahead: list[str], columns: tuple[str, ...]) -> CsvRows | None:
+    try:
+        cells = list(csv.reader(ahead, strict=True))
+    except csv.Error:
+        return None
+    if len(cells) != len(ahead) or set(map(len, cells)) != {len(columns)}:
+        return None
+    return CsvRows(lines.pass_over(ahead), columns, cells)
+
+
+def _plain_json(lines: Lines, ahead: list[str]) -> JsonRows | None:
+    try:
+        objects = list(map(decode, ahead))
+    except BadJson:
+        return None
+    if not all(isinstance(each, dict) for each in objects):
+        return None
+    return JsonRows(lines.pass_over(ahead), objects)
+
+
 def _csv_rows(reader: Iterator[list[str]], lines: Lines, columns: tuple[str, ...]) -> Iterator[Row]:
     while True:
         line = lines.start_row()
@@ -195,11 +232,10 @@ def _csv_rows(reader: Iterator[list[str]], lines: Lines, columns: tuple[str, ...
             continue
         if not problem and len(cells) != len(columns):
             problem = _("%(found)d columns instead of %(wanted)d") % {"found": len(cells), "wanted": len(columns)}
-        values = {} if problem else dict(zip(columns, map(cell_as_meant, cells), strict=True))
-        yield _row(line, lines, problem, values)
+        yield _row(line, lines, problem, {} if problem else csv_values(columns, cells))
 
 
-def _json_lines(lines: Lines) -> Iterator[Row]:
+def _json_rows(lines: Lines) -> Iterator[Row]:
     while True:
         number = lines.start_row()
         line = next(lines, "")
@@ -222,7 +258,7 @@ def _row(number: int, lines: Lines, problem: str, values: dict[str, Any]) -> Row
     return Row(number, values, lines.fingerprint(), problem, lines.text() if problem else "")
 
 
-def _array(raw: BinaryIO, name: str) -> Iterator[Row]:
+def _array(raw: BinaryIO, name: str) -> list[Row]:
     """Read a JSON array of objects, which has to be taken in whole; it is meant for lists of prices."""
     try:
         values = decode(raw.read().decode("utf-8-sig"))
@@ -236,6 +272,8 @@ def _array(raw: BinaryIO, name: str) -> Iterator[Row]:
             _("%(file)s is not a JSON array of objects.") % {"file": name},
             _("A file with one object a line is named .jsonl."),
         )
+    rows = []
     for number, value in enumerate(values, 1):
         problem = "" if isinstance(value, dict) else _("not a JSON object")
-        yield Row(number, {} if problem else value, "", problem)
+        rows.append(Row(number, {} if problem else value, "", problem))
+    return rows

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -68,6 +68,13 @@ def storable(text: str, field: str, *, limit: int = 200, required: bool = True) 
     if _UNSTORABLE.search(trimmed):
         raise InvalidInput(_("%(field)s holds a character that cannot be stored.") % {"field": field}, field=field)
     return trimmed
+
+
+def require_storable(texts: Sequence[str], field: str, *, limit: int = 200) -> None:
+    """Raise InvalidInput unless `storable` takes each of many texts, trimmed already."""
+    if max(map(len, texts)) > limit or not all(texts) or _UNSTORABLE.search("".join(texts)):
+        for text in texts:
+            storable(text, field, limit=limit)
 
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")

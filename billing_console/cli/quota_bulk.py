@@ -19,7 +19,8 @@ from billing_console.cli.repeatable import repeatable
 from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _, ngettext
 from billing_console.money import exact_sum, parse_amount, shown_exact
-from billing_console.tabular import Form, Row, form_of, open_table
+from billing_console.rows import Row
+from billing_console.tabular import Form, form_of, open_table
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger

@@ -28,9 +28,10 @@ class Conversion:
         if amount < 0:
             raise InvalidInput(_("%(field)s must be 0 or more.") % {"field": field}, field=field)
         # Compared by magnitude first: rounding a number that is far too large is an error of its own.
-        if amount.adjusted() > 20 or EXACT.multiply(amount, self.rate) > LEDGER_LIMIT:
+        converted = None if amount.adjusted() > 20 else EXACT.multiply(amount, self.rate)
+        if converted is None or converted > LEDGER_LIMIT:
             raise InvalidInput(_("%(field)s is more than the ledger can hold.") % {"field": field}, field=field)
-        return to_nano(EXACT.multiply(amount, self.rate)).copy_abs()
+        return to_nano(converted).copy_abs()
 
 
 def conversion_from(ledger: Ledger, currency: str | None, rate: Decimal | None) -> Conversion:

@@ -69,50 +69,69 @@ class NewUsage:
         self.request_id = storable(self.request_id, "requestId")
         if self.user_id is not None:
             self.user_id = storable(self.user_id, "userId")
-        self._validate_counts()
-        self._validate_cost()
+        check_tokens(self.input_tokens, "inputTokens")
+        check_tokens(self.cached_input_tokens, "cachedInputTokens")
+        check_tokens(self.output_tokens, "outputTokens")
+        check_tokens(self.total_tokens or 0, "totalTokens")
+        self.check_cached()
+        if self.quantity is not None:
+            check_quantity(self.quantity)
+        self.check_measured()
+        if self.cost_amount is not None:
+            check_cost(self.cost_amount)
         if self.created_at.tzinfo is None:
             raise InvalidInput(_("createdAt has no time zone."), field="createdAt")
 
-    def _validate_counts(self) -> None:
-        for field, tokens in (
-            ("inputTokens", self.input_tokens),
-            ("cachedInputTokens", self.cached_input_tokens),
-            ("outputTokens", self.output_tokens),
-            ("totalTokens", self.total_tokens or 0),
-        ):
-            if not 0 <= tokens <= MOST_TOKENS:
-                raise InvalidInput(
-                    _("%(field)s must be between 0 and %(most)d.") % {"field": field, "most": MOST_TOKENS}, field=field
-                )
+    def check_cached(self) -> None:
+        """Raise InvalidInput for more cached tokens than input tokens, of which they are part."""
         if self.cached_input_tokens > self.input_tokens:
             raise InvalidInput(
                 _("cachedInputTokens are part of inputTokens and cannot be more."),
                 _("Add the cached tokens to inputTokens where a provider leaves them out."),
                 field="cachedInputTokens",
             )
-        if self.quantity is not None and not (
-            self.quantity.is_finite()
-            and 0 <= self.quantity <= MOST_QUANTITY
-            and self.quantity == self.quantity.quantize(QUANTITY_STEP, context=EXACT)
-        ):
-            raise InvalidInput(_("quantity must be 0 or more, with at most 6 decimals."), field="quantity")
 
-    def _validate_cost(self) -> None:
-        cost = self.cost_amount
-        if cost is None:
-            tokens = self.total_tokens or self.input_tokens or self.output_tokens
-            measured = self.usage_type == UsageType.TEXT_GENERATION or self.quantity is not None or tokens
-            if self.status == CallStatus.SUCCESS and not measured:
-                raise InvalidInput(
-                    _("quantity is required: %(type)s is not billed by tokens.") % {"type": self.usage_type},
-                    field="quantity",
-                )
+    def check_measured(self) -> None:
+        """Raise InvalidInput for a successful call that is to be priced and has nothing that a price could bill."""
+        if (
+            self.usage_type == UsageType.TEXT_GENERATION
+            or self.quantity is not None
+            or self.cost_amount is not None
+            or self.total_tokens
+            or self.input_tokens
+            or self.output_tokens
+            or self.status != CallStatus.SUCCESS
+        ):
             return
-        if not cost.is_finite() or cost < 0 or cost > LEDGER_LIMIT:
-            raise InvalidInput(_("costAmount must be 0 or more."), field="costAmount")
-        if cost != cost.quantize(NANO, context=EXACT):
-            raise InvalidInput(_("costAmount has more than 9 decimals."), field="costAmount")
+        raise InvalidInput(
+            _("quantity is required: %(type)s is not billed by tokens.") % {"type": self.usage_type}, field="quantity"
+        )
+
+
+def check_tokens(tokens: int, field: str) -> None:
+    """Raise InvalidInput for a number of tokens that no call can have."""
+    if not 0 <= tokens <= MOST_TOKENS:
+        raise InvalidInput(
+            _("%(field)s must be between 0 and %(most)d.") % {"field": field, "most": MOST_TOKENS}, field=field
+        )
+
+
+def check_quantity(quantity: Decimal) -> None:
+    """Raise InvalidInput for a quantity that no call can have, or that is finer than the ledger's step."""
+    if not (
+        quantity.is_finite()
+        and 0 <= quantity <= MOST_QUANTITY
+        and quantity == quantity.quantize(QUANTITY_STEP, context=EXACT)
+    ):
+        raise InvalidInput(_("quantity must be 0 or more, with at most 6 decimals."), field="quantity")
+
+
+def check_cost(cost: Decimal) -> None:
+    """Raise InvalidInput for a cost in yuan that the ledger cannot hold to the last digit."""
+    if not cost.is_finite() or cost < 0 or cost > LEDGER_LIMIT:
+        raise InvalidInput(_("costAmount must be 0 or more."), field="costAmount")
+    if cost != cost.quantize(NANO, context=EXACT):
+        raise InvalidInput(_("costAmount has more than 9 decimals."), field="costAmount")
 
 
 @dataclass(frozen=True, slots=True)

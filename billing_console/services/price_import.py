@@ -11,11 +11,12 @@ from typing import Any
 from billing_console.cells import as_choice, as_decimal, as_instant, as_text, nearest
 from billing_console.errors import BillingError, Conflict, InvalidInput
 from billing_console.i18n import _
+from billing_console.rows import Row
 from billing_console.services.conversion import Conversion, conversion_from
 from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import UNITS
 from billing_console.services.prices import NewPrice, PricesAdded, PriceView, add_prices, list_prices
-from billing_console.tabular import Form, Row, form_of, open_table
+from billing_console.tabular import Form, form_of, open_table
 from billing_console.text import one_line
 from db.values import PriceUnit, UsageType
 

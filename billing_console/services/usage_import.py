@@ -6,31 +6,41 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from sqlmodel import Session
 
-from billing_console.errors import BillingError, InvalidInput, Refused
+from billing_console.errors import InvalidInput, Refused
 from billing_console.i18n import _
+from billing_console.rows import Row
 from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
 from billing_console.services.changes import change
 from billing_console.services.conversion import Conversion
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, RecordResult, record_usage_in
+from billing_console.services.metering import RecordResult, record_usage_in
+from billing_console.services.usage_blocks import BlockReader, Calls
 from billing_console.services.usage_rejects import RejectFile, beside
 from billing_console.services.usage_rows import FieldSources, RowReader
-from billing_console.tabular import STDIN, Form, Row, Table, can_be_read_twice, copied, form_of, name_of, open_table
+from billing_console.tabular import (
+    BLOCK,
+    STDIN,
+    Form,
+    Table,
+    can_be_read_twice,
+    copied,
+    form_of,
+    name_of,
+    open_table,
+)
 from billing_console.text import one_line
 from db.schema import UsageImport
 from db.statements import row_of
 
 BATCH = 2000
-"""Rows a transaction."""
-
-Call = tuple[Row, NewUsage]
+"""Rows a transaction, at most; with more, others who write to SQLite would wait longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +154,20 @@ class _Run:
         with open_table(source.path, form, source.name) as table:
             yield table, RowReader(self.options.sources, table.columns, table.name, zone, self.options.conversion)
 
-    def batches(self, source: _Source, rejects: RejectFile) -> Iterator[list[Call]]:
+    def batches(self, source: _Source, rejects: RejectFile) -> Iterator[Calls]:
         """Yield the good rows of a file batch by batch; rows that cannot be read go to the rejects."""
         with self.table(source) as (table, reader):
-            for number, rows in enumerate(_chunks(table.rows)):
+            block_reader = BlockReader(reader)
+            for number, blocks in enumerate(_chunks(table.blocks)):
                 if number == 0 and table.columns is None:
-                    reader.check_first(rows)
-                yield list(self._calls(rows, reader, source, rejects))
+                    reader.check_first(list(chain.from_iterable(blocks)))
+                calls = Calls()
+                for rows in blocks:
+                    for row, reason in block_reader.read(rows, calls):
+                        self.reject(source, row, reason, rejects)
+                yield calls
                 self._progress(self.counts, self._position + table.progress())
             self._position += table.progress()
-
-    def _calls(self, rows: Iterable[Row], reader: RowReader, source: _Source, rejects: RejectFile) -> Iterator[Call]:
-        for row in rows:
-            try:
-                usage = reader.read(row)
-            except BillingError as error:
-                self.reject(source, row, str(error), rejects)
-            else:
-                yield row, usage
 
     def reject(self, source: _Source, row: Row, reason: str, rejects: RejectFile) -> None:
         """Keep a row that was not imported, and count it."""
@@ -169,11 +175,11 @@ class _Run:
         paths = self.counts.rejects if rejects.path in self.counts.rejects else (*self.counts.rejects, rejects.path)
         self.counts = replace(self.counts, rejected=self.counts.rejected + 1, rejects=paths)
 
-    def keep(self, source: _Source, calls: Sequence[Call], result: RecordResult, rejects: RejectFile) -> None:
+    def keep(self, source: _Source, calls: Calls, result: RecordResult, rejects: RejectFile) -> None:
         """Count a batch that was recorded, and keep its conflicts as rejects."""
         self.counts = self.counts.plus(result)
         for position, reason in result.conflicts:
-            self.reject(source, calls[position][0], reason, rejects)
+            self.reject(source, calls.row(position), reason, rejects)
 
     def register(self, session: Session, trail: Trail, source: _Source) -> int:
         """Note the import of a file, with the rate its costs were converted at, and return its id."""
@@ -191,7 +197,7 @@ class _Run:
         trail.fact("usage_imports", row_of(entry))
         return entry.id
 
-    def each(self, sources: Iterable[_Source], record: Callable[[_Source, list[Call], RejectFile], None]) -> None:
+    def each(self, sources: Iterable[_Source], record: Callable[[_Source, Calls, RejectFile], None]) -> None:
         """Hand over the good rows of every file batch by batch; each file has its rejects, unless one is named."""
         with ExitStack() as stack:
             named = self.options.rejects
@@ -202,15 +208,15 @@ class _Run:
                         record(source, calls, rejects)
 
 
-def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while chunk := list(islice(rows, BATCH)):
+def _chunks(blocks: Iterator[Sequence[Row]]) -> Iterator[list[Sequence[Row]]]:
+    while chunk := list(islice(blocks, BATCH // BLOCK)):
         yield chunk
 
 
 def _import_batches(run: _Run, sources: Sequence[_Source]) -> None:
     numbers: dict[_Source, int | None] = {}
 
-    def record(source: _Source, calls: list[Call], rejects: RejectFile) -> None:
+    def record(source: _Source, calls: Calls, rejects: RejectFile) -> None:
         numbers[source] = _record(run, source, calls, numbers.get(source), rejects)
 
     run.each(sources, record)
@@ -224,7 +230,7 @@ class _NothingNew(Exception):
         self.result = result
 
 
-def _record(run: _Run, source: _Source, calls: list[Call], number: int | None, rejects: RejectFile) -> int | None:
+def _record(run: _Run, source: _Source, calls: Calls, number: int | None, rejects: RejectFile) -> int | None:
     """Record a batch in one transaction; where the ledger refuses it, find the rows at fault by halving.
 
     Returns the id of the file's import, which is noted with its first new record.
@@ -232,25 +238,25 @@ def _record(run: _Run, source: _Source, calls: list[Call], number: int | None, r
 
     def work(session: Session, trail: Trail) -> tuple[int, RecordResult]:
         known = number if number is not None else run.register(session, trail, source)
-        result = record_usage_in(session, run.ledger, trail, [usage for _row, usage in calls], known)
+        result = record_usage_in(session, run.ledger, trail, calls.usages, known)
         if not result.recorded:
             raise _NothingNew(result)
         trail.note(None, {"import": known, "recorded": result.recorded, "unpriced": result.unpriced})
         return known, result
 
-    if not calls:
+    if not calls.usages:
         return number
     try:
         number, result = change(run.ledger, Action.IMPORT, source.name, work, audit_refusal=False)
     except _NothingNew as nothing:
         result = nothing.result
     except Refused as refused:
-        if len(calls) == 1:
-            run.reject(source, calls[0][0], str(refused), rejects)
+        if len(calls.usages) == 1:
+            run.reject(source, calls.row(0), str(refused), rejects)
             return number
-        middle = len(calls) // 2
-        number = _record(run, source, calls[:middle], number, rejects)
-        return _record(run, source, calls[middle:], number, rejects)
+        for half in calls.halves():
+            number = _record(run, source, half, number, rejects)
+        return number
     run.keep(source, calls, result, rejects)
     return number
 
@@ -269,10 +275,10 @@ def _import_strictly(run: _Run, sources: Sequence[_Source]) -> None:
         run.counts = Imported()
         numbers: dict[_Source, int] = {}
 
-        def record(source: _Source, calls: list[Call], rejects: RejectFile) -> None:
+        def record(source: _Source, calls: Calls, rejects: RejectFile) -> None:
             if source not in numbers:
                 numbers[source] = run.register(session, trail, source)
-            result = record_usage_in(session, run.ledger, trail, [usage for _row, usage in calls], numbers[source])
+            result = record_usage_in(session, run.ledger, trail, calls.usages, numbers[source])
             run.keep(source, calls, result, rejects)
 
         run.each(sources, record)

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from billing_console.atomic import replacing
-from billing_console.tabular import STDIN, Row
+from billing_console.rows import Row
+from billing_console.tabular import STDIN
 from billing_console.text import to_json
 
 

@@ -12,9 +12,9 @@ from billing_console.cells import as_choice, as_decimal, as_instant, as_text, as
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.money import EXACT
+from billing_console.rows import Row, value_at
 from billing_console.services.conversion import Conversion
 from billing_console.services.metering import MOST_QUANTITY, QUANTITY_STEP, NewUsage
-from billing_console.tabular import Row
 from billing_console.text import one_line
 from db.values import CallStatus, UsageType
 
@@ -95,20 +95,20 @@ class RowReader:
         self, sources: FieldSources, columns: tuple[str, ...] | None, name: str, zone: ZoneInfo, conversion: Conversion
     ) -> None:
         """Find out where each field comes from; `columns` None means that each row names its own (JSON)."""
-        self._set = sources.values
+        self.set = dict(sources.values)
         self._mapped = sources.columns
         self._name = name
-        self._zone = zone
-        self._conversion = conversion
-        self._column = dict(sources.columns)
+        self.zone = zone
+        self.conversion = conversion
+        self.column = dict(sources.columns)
         for field in FIELDS:
             if field not in sources.columns and field not in sources.values and (columns is None or field in columns):
-                self._column[field] = field
+                self.column[field] = field
         if columns is not None:
             for field, column in sources.columns.items():
                 if column not in columns:
                     raise self._no_column(field, column, columns)
-        self._require(field for field in REQUIRED if field not in self._column and field not in self._set)
+        self._require(field for field in REQUIRED if field not in self.column and field not in self.set)
 
     def check_first(self, rows: Sequence[Row]) -> None:
         """Look at the first rows of a JSON file; raise InvalidInput for what none of them has but every file must."""
@@ -147,11 +147,11 @@ class RowReader:
         if row.problem:
             raise InvalidInput(row.problem)
         given = self._given(row)
-        created_at = as_instant(given.get("createdAt"), "createdAt", self._zone)
+        created_at = as_instant(given.get("createdAt"), "createdAt", self.zone)
         usage_type = as_choice(given.get("usageType"), "usageType", UsageType)
         cost = as_decimal(given.get("costAmount"), "costAmount")
         if created_at is None or usage_type is None:
-            raise _missing("createdAt" if created_at is None else "usageType")
+            raise missing("createdAt" if created_at is None else "usageType")
         usage = NewUsage(
             provider_id=_required(given, "providerId"),
             model_id=_required(given, "modelId"),
@@ -163,8 +163,8 @@ class RowReader:
             cached_input_tokens=as_whole(given.get("cachedInputTokens"), "cachedInputTokens") or 0,
             output_tokens=as_whole(given.get("outputTokens"), "outputTokens") or 0,
             total_tokens=as_whole(given.get("totalTokens"), "totalTokens"),
-            quantity=_quantity(given.get("quantity")),
-            cost_amount=None if cost is None else self._conversion.apply(cost, "costAmount"),
+            quantity=as_quantity(given.get("quantity")),
+            cost_amount=None if cost is None else self.conversion.apply(cost, "costAmount"),
             status=as_choice(given.get("status"), "status", CallStatus) or CallStatus.SUCCESS,
             error_message=as_text(given.get("errorMessage"), "errorMessage"),
         )
@@ -175,32 +175,17 @@ class RowReader:
 
     def _given(self, row: Row) -> dict[str, Any]:
         """Return what a row, or the options for all rows, have for each field."""
-        values = row.values
-        given = {
-            field: values[column] if column in values else _lookup(values, column)
-            for field, column in self._column.items()
-        }
-        return {**self._set, **given}
-
-
-def _lookup(values: dict[str, Any], column: str) -> Any:
-    """Return the value that a column which is no name of the row's leads to: a dotted one into nested JSON objects."""
-    if "." not in column:
-        return None
-    value: Any = values
-    for key in column.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+        return self.set | {field: value_at(row.values, column) for field, column in self.column.items()}
 
 
 def _required(given: dict[str, Any], field: str) -> str:
     text = as_text(given.get(field), field)
     if text is None:
-        raise _missing(field)
+        raise missing(field)
     return text
 
 
-def _quantity(value: Any) -> Decimal | None:
+def as_quantity(value: Any) -> Decimal | None:
     """Read a quantity, rounded once, half to even, to the ledger's step; one out of range is left to be refused."""
     quantity = as_decimal(value, "quantity")
     if quantity is None or abs(quantity) > MOST_QUANTITY:
@@ -208,5 +193,6 @@ def _quantity(value: Any) -> Decimal | None:
     return quantity.quantize(QUANTITY_STEP, context=EXACT)
 
 
-def _missing(field: str) -> InvalidInput:
+def missing(field: str) -> InvalidInput:
+    """Return the refusal of a row without a required field."""
     return InvalidInput(_("%(field)s is required.") % {"field": field}, field=field)
