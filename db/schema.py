@@ -434,6 +434,20 @@ class ApiToken(LedgerTable, table=True):
     revoked_at: datetime | None = None
 
 
+class RequestKey(LedgerTable, table=True):
+    """A request that is done once for its key, and the answer (HTTP status, JSON) that a repetition is given."""
+
+    __tablename__ = "request_keys"
+    __table_args__ = (Index("ix_request_keys_created", "created_at"),)
+
+    operator: str = Field(primary_key=True, sa_type=Text)
+    key: str = Field(primary_key=True, sa_type=Text)
+    fingerprint: str = Field(sa_type=Text)
+    status: int = Field(sa_type=BigInteger)
+    answer: str = Field(sa_type=Text)
+    created_at: datetime
+
+
 class Hold(LedgerTable, table=True):
     """What a call that is under way may cost a user, in yuan, until it is recorded or the hold expires."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -32,9 +33,10 @@ def api(ledger: Ledger) -> Api:
     return Api(at(ledger, NOON + DAY))
 
 
-def send(api: Api, method: str, path: str, body: Any = None, key: str = "k") -> httpx.Response:
+def send(api: Api, method: str, path: str, body: Any = None, key: str = "") -> httpx.Response:
+    """A write with a key of its own, unless one is given."""
     options: dict[str, Any] = {} if body is None else {"json": body}
-    headers = {"Idempotency-Key": key}
+    headers = {"Idempotency-Key": key or str(uuid4())}
     return api(method, ADMIN + path, headers=headers, **options)
 
 
@@ -114,9 +116,10 @@ def test_a_recharge_is_reversed_once(ledger: Ledger, api: Api) -> None:
 def test_quota_is_given_for_a_time_and_anew_and_taken_back(ledger: Ledger, api: Api) -> None:
     grants, revocations, periodic = (f"/quotas/alice/{name}" for name in ("grants", "revocations", "periodic"))
     body = {"amount": "10", "reference": "r", "expiresAt": "2026-03-31"}
-    made = send(api, "POST", grants, body)
+    made = send(api, "POST", grants, body, "g")
     assert (made.status_code, made.json()["expiresAt"]) == (201, "2026-03-31T16:00:00Z")
-    assert send(api, "POST", grants, body).status_code == 200
+    again = send(api, "POST", grants, body, "g")
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
     assert fields_at_fault(send(api, "POST", grants, body | {"expiresAt": "2020-01-01"}, "o")) == {"expiresAt"}
     assert fields_at_fault(send(api, "POST", grants, body, "period:x")) == {"Idempotency-Key"}
     taken = send(api, "POST", revocations, {"amount": "4", "reference": "r"}, "t")

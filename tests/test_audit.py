@@ -388,7 +388,7 @@ def back_to_0002(ledger: Ledger) -> None:
     }.items():
         for column in columns:
             execute(ledger, f"ALTER TABLE {table} DROP COLUMN {column}")
-    for table in ("periodic_quotas", "budgets", "api_tokens", "holds"):
+    for table in ("periodic_quotas", "budgets", "api_tokens", "holds", "request_keys"):
         execute(ledger, f"DROP TABLE {table}")
     if ledger.database.is_sqlite:
         execute(ledger, "DROP TRIGGER usage_records_archived")

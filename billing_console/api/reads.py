@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -34,9 +34,9 @@ PREFIX = "/api/admin/billing"
 router = APIRouter(prefix=PREFIX, tags=["Monitoring"])
 
 
-def json_answer(value: object, status: int = 200) -> Response:
+def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Spell an answer: money as strings, times in ISO 8601, nothing invisible."""
-    return Response(to_json(wire.jsonable(value)), status, media_type="application/json")
+    return Response(to_json(wire.jsonable(value)), status, headers, "application/json")
 
 
 def page_answer(fields: wire.Fields[Any], found: Part[Any], asked: Paged) -> Response:

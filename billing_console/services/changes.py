@@ -35,13 +35,19 @@ def change(
 
     `work` notes what it changed in the trail; without a note there is no row. A refusal is audited by itself, unless
     it is one of a rule and the caller does something else instead (`audit_refusal`). `key` and `done` are those of
-    `in_transaction`. Raises as `in_transaction` does, and what `work` raises.
+    `in_transaction`. Raises as `in_transaction` does, what `work` raises, and Answered where the ledger is in the hands
+    of a request that was done before.
     """
+    once = ledger.once
 
     def attempt(session: Session) -> Result:
         require(session, ledger, action)
+        if once is not None:
+            once.require_new(session, ledger.operator, ledger.clock())
         trail = Trail(target)
         result = work(session, trail)
+        if once is not None:
+            once.keep(session, ledger.operator, ledger.clock(), result)
         if trail.changed:
             append(session, ledger.actor, ledger.clock(), action, trail)
         return result
@@ -49,7 +55,8 @@ def change(
     try:
         if ledger.read_only:
             raise read_only_session()
-        return in_transaction(ledger.database, attempt, one_snapshot=one_snapshot, key=key, done=done)
+        named = key or (once.key if once else "")
+        return in_transaction(ledger.database, attempt, one_snapshot=one_snapshot, key=named, done=done)
     except (Refused, NotPermitted) as refusal:
         if audit_refusal or isinstance(refusal, NotPermitted):
             append_refusal(ledger.database, ledger.actor, ledger.clock(), action, target, refusal)

@@ -18,6 +18,7 @@ from billing_console.money import CURRENCY_SYMBOLS
 from billing_console.services.actions import Action, allowed
 from billing_console.services.audit import append_refusal
 from billing_console.services.identity import Actor, Kind, this_person
+from billing_console.services.request_keys import Once
 from billing_console.services.roles import role_of, stranger
 from billing_console.services.session import connect, reading
 from db.engine import LOCK_TIMEOUT_SECONDS, Database
@@ -38,6 +39,8 @@ class Ledger:
     role: Role | None = None
     """As it was when the ledger was opened; every change looks again. None for parts of the program."""
     clock: Callable[[], datetime] = field(default=clock.now)
+    once: Once | None = None
+    """The request that the next change is made for, and no other."""
 
     @property
     def operator(self) -> str:
