@@ -11,15 +11,16 @@ import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from billing_console.api import shapes
+from billing_console.api import oversight, shapes
 from billing_console.api.documents import Page
+from billing_console.services.audit import list_audit
 from billing_console.services.audit_verify import verify_audit
 from billing_console.services.ledger import Ledger
 from billing_console.services.limits import set_limit
 from billing_console.services.quotas import grant_quota
 from billing_console.services.recharges import recharge
 from billing_console.services.reconcile import reconcile
-from db.values import LimitName
+from db.values import LimitName, Scope
 from tests.api import ADMIN, Api
 from tests.factories import NOON, at, pay, pool, price, spend
 from tests.stocked import NOW, stock
@@ -50,6 +51,8 @@ LISTS: dict[str, type[BaseModel]] = {
     "/models": Page[shapes.Model],
     "/prices": Page[shapes.Price],
     "/budgets": Page[shapes.Budget],
+    "/operators": Page[oversight.Operator],
+    "/limits": Page[oversight.Limit],
 }
 
 
@@ -69,6 +72,30 @@ def test_lists_have_the_shapes_that_the_document_tells_and_their_pages_are_all_o
         assert [item for page in paged for item in page] == every
         assert api.get(path, page=len(every) + 1, size=1).json()["items"] == []
         assert fields_at_fault(api.get(path, nothing="x")) == {"nothing"}
+
+
+def test_the_audit_log_is_read_page_by_page_and_narrowed(ledger: Ledger, api: Api) -> None:
+    pool(ledger)
+    for amount in ("1", "2", "3"):
+        pay(ledger, amount)
+    problem(send(api, "PUT", "/resource-pool/providers/nowhere/thresholds", {"lowDays": 7}), 404, "not_found")
+    every: list[dict[str, Any]] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        answer = api.get("/audit", size=2, **cursor)
+        page = TypeAdapter(oversight.AuditPage).validate_json(answer.text)
+        every += answer.json()["items"]
+        if page.nextCursor is None:
+            break
+        cursor = {"cursor": page.nextCursor}
+    assert [row["id"] for row in every] == [entry.id for entry in list_audit(ledger, limit=None)]
+    paid = api.get("/audit", action="pools.recharge", target="openai").json()
+    assert [row["action"] for row in paid["items"]] == ["pools.recharge"] * 3 and paid["nextCursor"] is None
+    assert api.get("/audit", operator="token:everything", outcome="done").json()["items"] == []
+    assert api.get("/audit", endDate="2020-01-01").json()["items"] == []
+    assert fields_at_fault(api.get("/audit", startDate="2026-03-02", endDate="2026-03-01")) == {"startDate"}
+    assert fields_at_fault(api.get("/audit", cursor="x")) == {"cursor"}
+    problem(api("GET", ADMIN + "/audit", token=api.tokens[Scope.METER]), 403, "forbidden")
 
 
 def test_lists_are_narrowed(ledger: Ledger, api: Api) -> None:

@@ -105,13 +105,13 @@ ProviderQuery = Annotated[ProviderParameters, Query()]
 
 def usage_filter(ledger: Ledger, asked: UsageParameters) -> UsageFilter:
     """Return the filter that was asked for; raise InvalidInput for a time that is none and an empty range."""
-    start, end = _range(ledger, asked.startDate, asked.endDate)
+    start, end = between(ledger, asked.startDate, asked.endDate)
     return UsageFilter(user_id=asked.userId, provider_id=asked.providerId, model_id=asked.modelId, start=start, end=end)
 
 
 def cost_filter(ledger: Ledger, asked: CostParameters) -> CostFilter:
     """Return the filter that was asked for: every business day that the range touches."""
-    start, end = _range(ledger, asked.startDate, asked.endDate)
+    start, end = between(ledger, asked.startDate, asked.endDate)
     default = last_days(ledger)
     length = default.end - default.start
     last = default.end if end is None else clock.day_of(end - timedelta(microseconds=1), ledger.timezone)
@@ -135,7 +135,8 @@ def _earlier(day: date, length: timedelta) -> date:
     return max(day, date.min + length) - length
 
 
-def _range(ledger: Ledger, start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+def between(ledger: Ledger, start: str | None, end: str | None) -> tuple[datetime | None, datetime | None]:
+    """Return a half-open range of instants; raise InvalidInput for a time that is none and an empty range."""
     first = None if start is None else named("startDate", lambda: instant(ledger, start))
     last = None if end is None else named("endDate", lambda: instant(ledger, end, end=True))
     if first is not None and last is not None and last <= first:

@@ -18,7 +18,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from billing_console import __version__
-from billing_console.api import changes, decisions, health, lists, litellm, metering, problems, reads, shapes
+from billing_console.api import changes, decisions, health, lists, litellm, metering, oversight, problems, reads, shapes
 from billing_console.api.documents import GivenAuthorization, GivenGrant, GivenLog, GivenRecharge, GivenUsage, Problem
 from billing_console.api.examples import add_examples
 from billing_console.api.frame import Frame
@@ -75,6 +75,7 @@ def create_app(ledger: Ledger, *, most_at_once: int = MOST_AT_ONCE) -> Frame:
         reads.router,
         changes.router,
         decisions.router,
+        oversight.router,
         health.router,
     ):
         app.include_router(router)
