@@ -20,7 +20,7 @@ UNITS: dict[UsageType, tuple[PriceUnit, ...]] = {
 }
 """The units each usage type can be billed in, its own first (DESIGN.md, section 4)."""
 
-PER_UNIT = {
+PER_UNIT: dict[str, Decimal] = {
     PriceUnit.MILLION_TOKENS: Decimal(1_000_000),
     PriceUnit.IMAGE: Decimal(1),
     PriceUnit.THOUSAND_CHARACTERS: Decimal(1000),
@@ -93,37 +93,35 @@ def cost_lines(
     """
     unit = PriceUnit(price.unit)
     parts = _parts(price, input_tokens, cached_input_tokens, output_tokens, quantity)
-    return tuple(CostLine(kind, count, unit, each, _amount(count, each, unit)) for kind, count, each in parts)
+    return tuple(
+        CostLine(kind, Decimal(count), unit, each, EXACT.divide(EXACT.multiply(count, each), PER_UNIT[unit]))
+        for kind, count, each in parts
+    )
 
 
 def _parts(
     price: Rates, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
-) -> tuple[tuple[str, Decimal, Decimal], ...]:
+) -> tuple[tuple[str, int | Decimal, Decimal], ...]:
     """Return kind, count and price of what a call is billed for."""
     if price.unit != PriceUnit.MILLION_TOKENS:
         return (("quantity", quantity, price.input_price + price.output_price),)
     cached_price = price.input_price if price.cached_input_price is None else price.cached_input_price
     return (
-        ("input", Decimal(input_tokens - cached_input_tokens), price.input_price),
-        ("cached_input", Decimal(cached_input_tokens), cached_price),
-        ("output", Decimal(output_tokens), price.output_price),
+        ("input", input_tokens - cached_input_tokens, price.input_price),
+        ("cached_input", cached_input_tokens, cached_price),
+        ("output", output_tokens, price.output_price),
     )
-
-
-def _amount(count: Decimal, each: Decimal, unit: PriceUnit) -> Decimal:
-    return EXACT.divide(EXACT.multiply(count, each), PER_UNIT[unit])
 
 
 def cost_of(
     price: Rates, input_tokens: int, cached_input_tokens: int, output_tokens: int, quantity: Decimal
 ) -> Decimal:
     """Return what a call costs in yuan, rounded once, half to even, to 1e-9."""
-    unit = PriceUnit(price.unit)
     total = Decimal(0)
     for _kind, count, each in _parts(price, input_tokens, cached_input_tokens, output_tokens, quantity):
         if count:
-            total = EXACT.add(total, _amount(count, each, unit))
-    return to_nano(total)
+            total = EXACT.add(total, EXACT.multiply(count, each))
+    return to_nano(EXACT.divide(total, PER_UNIT[price.unit]))
 
 
 def bills(price: Rates, input_tokens: int, output_tokens: int, quantity: Decimal) -> bool:
