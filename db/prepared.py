@@ -43,10 +43,11 @@ class Prepared:
         return connection.exec_driver_sql(self._spelled[engine], values)
 
 
-def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: str = "") -> None:
-    """Insert rows with the same columns each, in their order; `conflict` is what follows ON CONFLICT, if anything.
+def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: str = "") -> int:
+    """Insert rows with the same columns each, in their order, and return how many rows that inserted or changed.
 
-    PostgreSQL gets an array a column: thousands of parameters, or thousands of statements, take it and its driver long.
+    `conflict` is what follows ON CONFLICT, if anything. PostgreSQL gets an array a column: thousands of parameters, or
+    thousands of statements, take it and its driver long.
     """
     connection, names = session.connection(), tuple(rows[0])
     columns = stored(connection, model, rows)
@@ -58,7 +59,7 @@ def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: s
     else:
         statement += f" SELECT * FROM {unnested(connection.dialect, model, names)}"
         values = tuple(columns)
-    connection.exec_driver_sql(f"{statement} ON CONFLICT {conflict}" if conflict else statement, values)
+    return connection.exec_driver_sql(f"{statement} ON CONFLICT {conflict}" if conflict else statement, values).rowcount
 
 
 def add_rows(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from billing_console.errors import InvalidInput
+from billing_console.services.audit_verify import verify_audit
 from billing_console.services.catalogue import model_ids, providers
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import RecordResult, record_usage
@@ -19,10 +20,10 @@ from billing_console.services.models import get_model
 from billing_console.services.pools import get_pool
 from billing_console.services.quotas import quota_details
 from billing_console.services.reconcile import reconcile
-from billing_console.services.settlement import reprice
+from billing_console.services.settlement import reprice, settle
 from billing_console.services.usage import UsageFilter, UsageRow, usage_details, usage_page
 from db.values import CallStatus, ModelStatus, PriceUnit, UsageType
-from tests.factories import NANO, NOON, everything, pool, price, query, usage
+from tests.factories import NANO, NOON, everything, gateway_insert, pool, price, query, usage
 
 TEXT, IMAGE, TTS, STT, VIDEO = UsageType
 SECOND = timedelta(seconds=1)
@@ -314,3 +315,15 @@ def test_many_writers_of_the_same_requests_count_each_once(ledger: Ledger) -> No
         assert sum(threads.map(write, range(6))) == 40
     assert query(ledger, "SELECT sum(used_amount) FROM resource_pools") == [(40,)]
     assert reconcile(ledger) == ()
+
+
+def test_calls_are_recorded_also_after_the_largest_id_there_is(sqlite_ledger: Ledger) -> None:
+    """A gateway that chooses ids by hand can take the last one; SQLite then takes any that is free."""
+    gateway_insert(sqlite_ledger, id=2**63 - 1)
+    calls = [usage(request_id=f"r-{number}", cost_amount=Decimal(1)) for number in range(3)]
+    assert record_usage(sqlite_ledger, calls[:2]).recorded == 2
+    again = record_usage(sqlite_ledger, calls)
+    assert (again.recorded, again.duplicates) == (1, 2)
+    assert get_pool(sqlite_ledger, "openai").used_amount == 3
+    settle(sqlite_ledger)
+    assert (reconcile(sqlite_ledger), verify_audit(sqlite_ledger).findings) == ((), ())

@@ -187,8 +187,9 @@ def _coverage(session: Session, run: _Run) -> Iterator[AuditFinding]:
     """Find facts that the log vouches for twice, or not at all: these were put in past the program."""
     for kind, spans in run.covered.items():
         after = -(2**63)
-        for first, last in [*sorted(spans), (2**63 - 1, 2**63 - 1)]:
-            if first <= after:
+        gaps: list[tuple[int | None, int]] = [*sorted(spans), (None, after)]
+        for first, last in gaps:
+            if first is not None and first <= after:
                 yield AuditFinding(f"{kind} {first}", _("is vouched for twice in the audit log"))
             unknown = list(_between(session, kind, after, first))
             if unknown:
@@ -199,11 +200,16 @@ def _coverage(session: Session, run: _Run) -> Iterator[AuditFinding]:
             after = max(after, last)
 
 
-def _between(session: Session, kind: str, after: int, before: int) -> Iterator[int]:
-    """Find the first facts between two ids; a usage record that still waits in the outbox is not to be counted yet."""
+def _between(session: Session, kind: str, after: int, before: int | None) -> Iterator[int]:
+    """Find the first facts between two ids, or after one.
+
+    A usage record that still waits in the outbox is not to be counted yet.
+    """
     fact = KINDS[kind]
     key = fact.table.c[fact.key]
-    query = select(key).where(key > after, key < before)
+    query = select(key).where(key > after)
+    if before is not None:
+        query = query.where(key < before)
     records, outbox = table_of(UsageRecord), table_of(UsageOutbox)
     if fact.table is records:
         query = query.where(~select(outbox.c.usage_id).where(outbox.c.usage_id == key).exists())

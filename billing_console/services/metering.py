@@ -29,7 +29,7 @@ from billing_console.text import storable, storable_message
 from db.partitions import insert_claimed, with_requests
 from db.prepared import Prepared, insert_rows
 from db.schema import UsageRecord
-from db.statements import is_sqlite, table_of
+from db.statements import insert, is_sqlite, table_of
 from db.values import CallStatus, UsageType
 
 MOST_TOKENS = 10**12
@@ -262,11 +262,20 @@ def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str,
         return insert_claimed(session, rows)
     connection = session.connection()
     newest = _NEWEST.run(connection).scalar() or 0
-    insert_rows(session, UsageRecord, rows, "(provider_id, request_id) DO NOTHING")
-    # Nobody else writes meanwhile, and ids go up.
+    if newest > _FAR:
+        statement = insert(session, UsageRecord).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
+        asked = statement.returning(_RECORDS.provider_id, _RECORDS.request_id, _RECORDS.id)
+        return {(provider, request): row_id for provider, request, row_id in connection.execute(asked, rows)}
+    new = insert_rows(session, UsageRecord, rows, "(provider_id, request_id) DO NOTHING")
+    # Nobody else writes meanwhile, and ids go up one by one.
+    if new == len(rows):
+        return {(row["provider_id"], row["request_id"]): row_id for row_id, row in enumerate(rows, newest + 1)}
     written = _AFTER.run(connection, newest=newest)
     return {(provider, request): row_id for provider, request, row_id in written}
 
+
+_FAR = 2**62
+"""Beyond it somebody chose an id by hand; after the last one there is SQLite takes any that is free, in no order."""
 
 _RECORDS = table_of(UsageRecord).c
 _NEWEST = Prepared(lambda: select(func.max(_RECORDS.id)))
