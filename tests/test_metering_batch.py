@@ -1,0 +1,91 @@
+"""Many callers' requests in one transaction: each is answered, and vouched for, as if it had come alone."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from billing_console.errors import NotPermitted
+from billing_console.i18n import speaking
+from billing_console.services.audit import AuditFilter, list_audit
+from billing_console.services.audit_verify import verify_audit
+from billing_console.services.holds import HoldView, NewHold
+from billing_console.services.ledger import Ledger
+from billing_console.services.metering import RecordResult
+from billing_console.services.metering_batch import Request, meter
+from billing_console.services.pools import get_pool
+from billing_console.services.reconcile import reconcile
+from billing_console.services.tokens import create_token, holder_of, revoke_token
+from db.values import Outcome, Scope, UsageType
+from tests.factories import query, usage
+
+ONE = Decimal(1)
+
+
+@pytest.fixture
+def hands(ledger: Ledger) -> tuple[Ledger, Ledger]:
+    """The ledger in the hands of two gateways."""
+    first, second = (holder_of(ledger, create_token(ledger, name, [Scope.METER])[1]) for name in ("first", "second"))
+    assert first is not None and second is not None
+    return first, second
+
+
+def recorded_by(ledger: Ledger, name: str) -> list[int]:
+    rows = list_audit(ledger, AuditFilter(operator=f"token:{name}", action="usage.record", outcome=Outcome.DONE))
+    return [json.loads(row.after or "")["recorded"] for row in rows]
+
+
+def test_each_token_vouches_for_its_own_calls(ledger: Ledger, hands: tuple[Ledger, Ledger]) -> None:
+    first, second = hands
+    calls = [usage(request_id=f"r-{number}", cost_amount=ONE) for number in range(4)]
+    outcomes = meter(
+        [Request(first, calls[:2]), Request(second, [calls[2]]), Request(first, [calls[3], calls[2]])],
+    )
+    assert [(each.recorded, each.duplicates) for each in outcomes if isinstance(each, RecordResult)] == [
+        (2, 0),
+        (1, 0),
+        (1, 1),
+    ]
+    assert (recorded_by(ledger, "first"), recorded_by(ledger, "second")) == ([3], [1])
+    assert get_pool(ledger, "openai").used_amount == 4
+    assert (reconcile(ledger), verify_audit(ledger).findings) == ((), ())
+
+
+def test_one_that_holds_no_more_keeps_no_other_from_being_recorded(
+    ledger: Ledger, hands: tuple[Ledger, Ledger]
+) -> None:
+    first, second = hands
+    revoke_token(ledger, "first")
+    refused, done = meter(
+        [
+            Request(first, [usage(request_id="r-1", cost_amount=ONE)]),
+            Request(second, [usage(request_id="r-2", cost_amount=ONE)]),
+        ]
+    )
+    assert isinstance(refused, NotPermitted)
+    assert isinstance(done, RecordResult) and done.recorded == 1
+    assert query(ledger, "SELECT request_id FROM usage_records") == [("r-2",)]
+    assert (recorded_by(ledger, "first"), recorded_by(ledger, "second")) == ([], [1])
+    assert (reconcile(ledger), verify_audit(ledger).findings) == ((), ())
+
+
+def test_each_is_answered_in_its_own_language(hands: tuple[Ledger, Ledger]) -> None:
+    first, second = hands
+    meter([Request(first, [usage(request_id="r-1", user_id="alice", cost_amount=ONE)])])
+    other = [usage(request_id="r-1", user_id="bob", cost_amount=ONE)]
+    requests = [Request(first, other)]
+    with speaking("zh"):
+        requests.append(Request(second, other))
+    english, chinese = (each for each in meter(requests) if isinstance(each, RecordResult))
+    assert "was already recorded" in english.conflicts[0][1]
+    assert "已" in chinese.conflicts[0][1] and "recorded" not in chinese.conflicts[0][1]
+
+
+def test_calls_are_counted_before_holds_are_decided(ledger: Ledger, hands: tuple[Ledger, Ledger]) -> None:
+    first, second = hands
+    wanted = NewHold("r-1", "alice", "openai", "gpt-4o", UsageType.TEXT_GENERATION, ONE)
+    hold, _done = meter([Request(first, wanted), Request(second, [usage(user_id="alice", cost_amount=ONE)])])
+    assert isinstance(hold, HoldView) and hold.amount == ONE
+    assert (recorded_by(ledger, "first"), recorded_by(ledger, "second")) == ([], [1])
