@@ -164,6 +164,13 @@ class Intruder:
             return day + timedelta(days=self.choose.randrange(1, 400))
         return self._other_text(value or "")
 
+    def unused(self, column: Column[Any], like: Any, rows: list[Any]) -> Any:
+        """A value that looks as one row's and is none of the rows'."""
+        taken = {getattr(row, column.name) for row in rows}
+        while (value := self.other(column, getattr(like, column.name))) in taken:
+            pass
+        return value
+
     def _other_text(self, value: str) -> str:
         if not value or self.choose.random() < 0.2:
             return value + self.choose.choice("ax7 ")

@@ -198,7 +198,7 @@ def _insert_fact(kind: str) -> Tampering:
         rows = intruder.rows(fact.table)
         row = intruder.choose.choice(rows)
         number = getattr(rows[-1], fact.key) + intruder.choose.randrange(1, 5)
-        new = {name: intruder.other(fact.table.c[name], getattr(row, name)) for name in UNIQUE if name in fact.columns}
+        new = {name: intruder.unused(fact.table.c[name], row, rows) for name in UNIQUE if name in fact.columns}
         if kind == "approval_decisions":
             new.clear()
         intruder.put_in(fact.table, row, **new | {fact.key: number})
