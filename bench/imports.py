@@ -6,7 +6,6 @@ The engine's import fills a table with the columns of the file and the indexes o
 from __future__ import annotations
 
 import csv
-import os
 import sqlite3
 import subprocess
 import sys
@@ -102,14 +101,18 @@ def _own_import(places: Places, engine: str, file: Path) -> float:
 def _our_import(url: str, file: Path) -> tuple[float, float]:
     argv = [sys.executable, "-m", "billing_console", "--database", url, "usage", "import", str(file)]
     began = time.perf_counter()
-    process = subprocess.Popen(
-        argv, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, close_fds=True
-    )
-    _pid, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"the import ended with {process.returncode}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1000
+    peak = subprocess.run(
+        [sys.executable, "-c", _STARTER, *argv], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True
+    ).stdout
+    return time.perf_counter() - began, int(peak) / 1000
+
+
+_STARTER = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""A child's peak counts what its parent held when it was started, so it is started by a small one."""
 
 
 def _definitions() -> list[str]:

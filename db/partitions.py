@@ -35,7 +35,7 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 from db.prepared import stored, unnested
 from db.schema import ArchivedRequest, UsageRecord
-from db.statements import is_sqlite, table_of
+from db.statements import is_sqlite, one_of_pairs, table_of
 
 REQUEST_IDS = Table(
     "usage_request_ids",
@@ -241,7 +241,7 @@ def with_requests(session: Session, keys: Sequence[tuple[str, str]]) -> ColumnEl
     if is_sqlite(session):
         return tuple_(records.provider_id, records.request_id).in_(keys)
     ids = REQUEST_IDS.c
-    return _at(_places(session, tuple_(ids.provider_id, ids.request_id).in_(keys)))
+    return _at(_places(session, one_of_pairs(session, ids.provider_id, ids.request_id, keys)))
 
 
 def with_ids(session: Session, usage_ids: Sequence[int]) -> ColumnElement[bool]:

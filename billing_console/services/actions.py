@@ -68,6 +68,9 @@ OPERATORS_MAY = frozenset(
 )
 """What an operator may do; an admin may do everything, a viewer reads."""
 
+AT_ONCE = frozenset({Action.METER, Action.SET_ASIDE, Action.IMPORT, Action.SETTLE, Action.REPRICE})
+"""What one person may do in many places at once. All else of theirs is done one after the other: limits count it."""
+
 SYSTEM_MAY = {
     f"{SYSTEM}check-pools": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE}),
     f"{SYSTEM}scheduler": frozenset({Action.POOL_CHECK, Action.SETTLE, Action.DUE, Action.MAINTAIN}),

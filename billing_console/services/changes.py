@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from billing_console.errors import NotPermitted, Refused
 from billing_console.i18n import _
-from billing_console.services.actions import OPERATORS_MAY, Action, allowed
+from billing_console.services.actions import AT_ONCE, OPERATORS_MAY, Action, allowed
 from billing_console.services.audit import Trail, append, append_refusal
 from billing_console.services.ledger import Ledger
 from billing_console.services.roles import role_of, whom_to_ask
@@ -111,7 +111,7 @@ def require(session: Session, ledger: Ledger, action: Action, *, writing: bool =
 
     In a transaction that writes, the role cannot be taken before it ends.
     """
-    role = role_of(session, ledger.actor, lock=writing)
+    role = role_of(session, ledger.actor, lock=writing, shared=action in AT_ONCE)
     if not allowed(ledger.actor, role, action):
         needed = Role.OPERATOR if action in OPERATORS_MAY else Role.ADMIN
         raise NotPermitted(

@@ -26,21 +26,24 @@ def _token() -> Any:
 
 
 _OPERATOR, _OPERATOR_LOCKED = Prepared(_operator), Prepared(lambda: _operator().with_for_update())
+_OPERATOR_SHARED = Prepared(lambda: _operator().with_for_update(read=True))
 _TOKEN, _TOKEN_LOCKED = Prepared(_token), Prepared(lambda: _token().with_for_update())
 _TOKEN_SHARED = Prepared(lambda: _token().with_for_update(read=True))
 
 
-def role_of(session: Session, actor: Actor, *, lock: bool = False) -> Role | None:
+def role_of(session: Session, actor: Actor, *, lock: bool = False, shared: bool = False) -> Role | None:
     """Return the role of somebody, None for nobody known; with `lock` it cannot be taken before the transaction ends.
 
-    An account is known by its name and its uid together, a name from a forced command by the name.
+    With a lock that is not `shared`, what they do is done one after the other. An account is known by its name and its
+    uid together, a name from a forced command by the name.
     """
     if actor.kind is Kind.SYSTEM:
         return None
     if actor.kind is Kind.TOKEN:
         _require_in_force(session, actor, lock)
         return None
-    found = (_OPERATOR_LOCKED if lock else _OPERATOR).run(session.connection(), name=actor.name).first()
+    operator = (_OPERATOR_SHARED if shared else _OPERATOR_LOCKED) if lock else _OPERATOR
+    found = operator.run(session.connection(), name=actor.name).first()
     if found is None or (actor.kind is Kind.PERSON and found.uid != actor.uid):
         return None
     return Role(found.role)
