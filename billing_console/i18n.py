@@ -18,8 +18,8 @@ LANGUAGES = {"en": "en", "zh": "zh_CN"}
 
 _active: gettext.NullTranslations = gettext.NullTranslations()
 _active_locale = LANGUAGES["en"]
-_here: ContextVar[gettext.NullTranslations | None] = ContextVar("_here", default=None)
-"""The language of one request among many that are answered at the same time."""
+_here: ContextVar[str | None] = ContextVar("_here", default=None)
+"""The catalogue of one request among many that are answered at the same time."""
 
 
 def use_language(lang: str | None) -> str:
@@ -34,7 +34,7 @@ def use_language(lang: str | None) -> str:
 @contextmanager
 def speaking(lang: str) -> Iterator[None]:
     """Say everything in `lang` ("en" or "zh") in this block, and in the threads it hands its context to."""
-    token = _here.set(_read(LANGUAGES[lang]))
+    token = _here.set(LANGUAGES[lang])
     try:
         yield
     finally:
@@ -47,12 +47,13 @@ def _read(name: str) -> gettext.NullTranslations:
 
 
 def _catalogue() -> gettext.NullTranslations:
-    return _here.get() or _active
+    here = _here.get()
+    return _active if here is None else _read(here)
 
 
 def active_locale() -> str:
-    """Return the catalogue in force, "en" or "zh_CN"."""
-    return _active_locale
+    """Return the catalogue in force here, "en" or "zh_CN"."""
+    return _here.get() or _active_locale
 
 
 def _language_of_locale() -> str:

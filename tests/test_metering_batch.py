@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from billing_console.errors import NotPermitted
+from billing_console.errors import NotPermitted, Unavailable
 from billing_console.i18n import speaking
 from billing_console.services.audit import AuditFilter, list_audit
 from billing_console.services.audit_verify import verify_audit
@@ -19,6 +19,7 @@ from billing_console.services.pools import get_pool
 from billing_console.services.reconcile import reconcile
 from billing_console.services.tokens import create_token, holder_of, revoke_token
 from db.values import Outcome, Scope, UsageType
+from tests.conftest import OpenLedger
 from tests.factories import query, usage
 
 ONE = Decimal(1)
@@ -89,3 +90,18 @@ def test_calls_are_counted_before_holds_are_decided(ledger: Ledger, hands: tuple
     hold, _done = meter([Request(first, wanted), Request(second, [usage(user_id="alice", cost_amount=ONE)])])
     assert isinstance(hold, HoldView) and hold.amount == ONE
     assert (recorded_by(ledger, "first"), recorded_by(ledger, "second")) == ([], [1])
+
+
+def test_a_database_that_does_not_answer_is_told_to_each_in_its_own_language(
+    sqlite_url: str, opened: OpenLedger
+) -> None:
+    writer, other = opened(sqlite_url), opened(sqlite_url, timeout=0)
+    requests = [Request(other, [usage(request_id="r-1")])]
+    with speaking("zh"):
+        requests.append(Request(other, [usage(request_id="r-2")]))
+    with writer.database.writing() as session:
+        session.connection().exec_driver_sql("SELECT 1")
+        english, chinese = meter(requests)
+    assert isinstance(english, Unavailable) and "stayed busy" in english.message
+    assert isinstance(chinese, Unavailable) and "busy" not in chinese.message and "数据库" in chinese.message
+    assert query(writer, "SELECT count(*) FROM usage_records") == [(0,)]

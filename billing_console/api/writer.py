@@ -10,7 +10,7 @@ from billing_console.errors import Unavailable
 from billing_console.services.holds import HoldView, NewHold
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult
-from billing_console.services.metering_batch import MOST_RECORDS, Outcome, Request, meter
+from billing_console.services.metering_batch import MOST_RECORDS, Outcome, Request, meter, said_to_each
 
 
 class Writer:
@@ -56,11 +56,14 @@ class Writer:
             while self._waiting:
                 batch = self._take()
                 outcomes = await loop.run_in_executor(self._thread, meter, [request for request, _future in batch])
-                if all(isinstance(outcome, Unavailable) for outcome in outcomes):
+                failure = outcomes[0]
+                if isinstance(failure, Unavailable) and all(isinstance(each, Unavailable) for each in outcomes):
                     # Those that came meanwhile have waited for the same database long enough.
-                    outcomes += outcomes[:1] * len(self._waiting)
-                    batch += self._waiting
+                    late = list(self._waiting)
                     self._waiting.clear()
+                    batch += late
+                    requests = [request for request, _future in late]
+                    outcomes += await loop.run_in_executor(self._thread, said_to_each, failure, requests)
                 for (_request, future), outcome in zip(batch, outcomes, strict=True):
                     if not future.done():
                         future.set_result(outcome)

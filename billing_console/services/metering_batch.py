@@ -10,13 +10,16 @@ from typing import Any
 
 from sqlmodel import Session
 
-from billing_console.errors import BillingError, NotPermitted, Refused, Unavailable
+from billing_console.errors import BillingError, NotPermitted, Refused, Unavailable, Uncertain
+from billing_console.i18n import active_locale
 from billing_console.services.actions import Action
 from billing_console.services.audit import Trail, append_refusal
 from billing_console.services.changes import change_together
+from billing_console.services.database_errors import explain, uncertain
 from billing_console.services.holds import Desk, HoldView, NewHold, end_holds, lock_users
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult, Written, vouch, write_usage
+from db.engine import Database
 
 MOST_RECORDS = 2000
 """Calls of one transaction, beyond which it takes no more requests: each waits for all of them."""
@@ -75,7 +78,7 @@ def meter(requests: Sequence[Request]) -> list[Outcome]:
     try:
         return change_together(ledgers, Action.METER, lambda session, trails: _answers(session, trails, requests))
     except Unavailable as error:
-        return [error] * len(requests)
+        return said_to_each(error, requests)
     except Exception as error:
         if len(requests) > 1:
             return [outcome for request in requests for outcome in meter([request])]
@@ -83,6 +86,27 @@ def meter(requests: Sequence[Request]) -> list[Outcome]:
             ledger = requests[0].ledger
             append_refusal(ledger.database, ledger.actor, ledger.clock(), Action.METER, "", error)
         return [error]
+
+
+def said_to_each(error: Unavailable, requests: Sequence[Request]) -> list[Outcome]:
+    """Say what all requests came to in the language of each."""
+    said: dict[str, Outcome] = {}
+    for request in requests:
+        lang = request.context.run(active_locale)
+        if lang not in said:
+            said[lang] = request.context.run(_anew, error, request.ledger.database)
+    return [said[request.context.run(active_locale)] for request in requests]
+
+
+def _anew(error: Unavailable, database: Database) -> Outcome:
+    if isinstance(error, Uncertain):
+        return uncertain(database, "")
+    cause = error.__cause__
+    if not isinstance(cause, Exception):
+        return error
+    again = explain(cause, database)
+    again.__cause__ = cause
+    return again
 
 
 def _answers(session: Session, trails: Mapping[str, Trail], requests: Sequence[Request]) -> list[Outcome]:
