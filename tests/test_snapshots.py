@@ -84,7 +84,7 @@ def pressing(app: App[int], keys: tuple[str, ...], top: str, says: str = "") -> 
         keyboard = Keyboard(app, pilot)
         await keyboard.settled()
         await keyboard.press(*keys)
-        for _round in range(3):  # what is asked for once an answer has been drawn, as the use of the users in view
+        for _round in range(8):  # what is asked for once an answer has been drawn, as the use of the users in view
             await keyboard.settled()
         assert type(app.screen).__name__ == top
         assert says in f"{keyboard.screen}\n{keyboard.said}", keyboard.screen
