@@ -57,7 +57,7 @@ def place_of(ledger: Ledger, chosen: UsageFilter, before: int) -> PlaceInUsage:
         for day in sorted(days, reverse=True):
             if passed + days[day] >= before:
                 within = _within(zone, chosen, day)
-                return PlaceInUsage(total, _cursor(session, within, before - passed), beyond=False)
+                return PlaceInUsage(total, _cursor(session, within, before - passed, days[day]), beyond=False)
             passed += days[day]
     raise ValueError("the days of a count hold all that it counted")
 
@@ -126,12 +126,15 @@ def _counted(session: Session, chosen: UsageFilter) -> int:
     return int(session.connection().execute(_matching(select(func.count()), chosen)).scalar_one())
 
 
-def _cursor(session: Session, chosen: UsageFilter, number: int) -> str:
-    """Return the cursor of the record with this number, counted from 1, newest first."""
+def _cursor(session: Session, chosen: UsageFilter, number: int, count: int) -> str:
+    """Return the cursor of the record with this number of `count`, from 1, newest first; found from the nearer end."""
     columns = RECORDS.c
     query = _matching(select(columns.created_at, columns.id), chosen)
-    query = query.order_by(columns.created_at.desc(), columns.id.desc()).offset(number - 1).limit(1)
-    row = session.connection().execute(query).one()
+    if number <= count // 2:
+        query = query.order_by(columns.created_at.desc(), columns.id.desc()).offset(number - 1)
+    else:
+        query = query.order_by(columns.created_at, columns.id).offset(count - number)
+    row = session.connection().execute(query.limit(1)).one()
     return Position(row.created_at, row.id).encode()
 
 
