@@ -35,6 +35,11 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo
 """Times outside are mistakes, such as a zero for an unknown time."""
 
 
+def missing(field: str) -> InvalidInput:
+    """Return the refusal of a row without a required field."""
+    return InvalidInput(_("%(field)s is required.") % {"field": field}, field=field)
+
+
 def as_text(value: Any, field: str) -> str | None:
     """Read text; a whole number in JSON is an id and is read as its digits."""
     if isinstance(value, str):

@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from billing_console.errors import InvalidInput
+from billing_console.errors import BillingError, InvalidInput
 from billing_console.exact_json import BadJson, decode
 from billing_console.i18n import _
 from billing_console.numbered_lines import BROKEN, Lines, are_sound, unreadable
@@ -105,6 +105,16 @@ def open_table(path: Path, form: Form, name: str = "") -> Iterator[Table]:
 def name_of(path: Path) -> str:
     """Return what people call a file."""
     return "stdin" if str(path) == STDIN else one_line(str(path))
+
+
+def located(error: BillingError, name: str, form: Form, line: int) -> BillingError:
+    """Return the error with the place it was found at."""
+    where = {"file": name, "line": line, "reason": error.message}
+    if form is Form.JSON:
+        message = _("%(file)s, record %(line)d: %(reason)s") % where
+    else:
+        message = _("%(file)s, line %(line)d: %(reason)s") % where
+    return type(error)(message, error.hint)
 
 
 def can_be_read_twice(path: Path) -> bool:

@@ -85,7 +85,7 @@ def unnested(dialect: Dialect, model: type[SQLModel], names: tuple[str, ...]) ->
 
 
 def among(connection: Connection, pairs: Sequence[tuple[str, str]]) -> tuple[str, tuple[Any, ...]]:
-    """Spell pairs of text as what two columns can be IN, and return the values of that."""
+    """Spell pairs of text, at least one, as what two columns can be IN, and return the values of that."""
     if connection.dialect.name == "sqlite":
         return f"(VALUES {', '.join(['(?, ?)'] * len(pairs))})", tuple(chain.from_iterable(pairs))
     return "(SELECT * FROM unnest(%s::text[], %s::text[]))", tuple([pair[side] for pair in pairs] for side in (0, 1))

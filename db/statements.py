@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, Text, func, literal, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlmodel import Session, SQLModel
 
 
@@ -19,11 +19,6 @@ def table_of(model: type[SQLModel]) -> Table:
 def is_sqlite(session: Session) -> bool:
     """Tell which of the two engines a session talks to."""
     return session.connection().dialect.name == "sqlite"
-
-
-def insert(session: Session, model: type[SQLModel]) -> Any:
-    """Return an INSERT that knows ON CONFLICT, in the session's dialect."""
-    return (sqlite.insert if is_sqlite(session) else postgresql.insert)(table_of(model))
 
 
 def one_of_pairs(

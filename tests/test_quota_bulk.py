@@ -124,7 +124,7 @@ def test_a_list_of_users_is_granted_to_by_command(sqlite_ledger: Ledger, run: Co
     """What `quotas list` writes is what `quotas grant-many` reads, in either form."""
     for user in ("bob", "=alice"):
         spend(sqlite_ledger, "2", user_id=user)
-    for number, form in enumerate(("csv", "jsonl"), 1):
+    for number, form in enumerate(("csv", "jsonl", "json"), 1):
         listed = tmp_path / f"users.{form}"
         listed.write_text(run("quotas", "list", "--format", form).out)
         words = ("quotas", "grant-many", str(listed), "5", "--reference", "June", "--key", form, "--yes")

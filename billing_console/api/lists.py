@@ -14,7 +14,7 @@ from billing_console.api import shapes
 from billing_console.api.documents import Page, problems
 from billing_console.api.holders import Reader
 from billing_console.api.parameters import NoQuery, Paged, PagedQuery, PathText, Text
-from billing_console.api.reads import PREFIX, json_answer, page_answer
+from billing_console.api.reads import PREFIX, cut_answer, json_answer, page_answer
 from billing_console.services.approvals import list_approvals
 from billing_console.services.budgets import list_budgets
 from billing_console.services.ledger import Ledger
@@ -131,13 +131,13 @@ def recharges_of(ledger: Reader, providerId: PathText, asked: PagedQuery) -> Res
 @router.get("/approvals", response_model=Page[shapes.Approval], responses=problems(), summary="List approvals")
 def approvals(ledger: Reader, asked: Annotated[ApprovalParameters, Query()]) -> Response:
     """List the changes of money that wait for another person, and what became of those before, newest first."""
-    return _cut(wire.APPROVAL, list_approvals(ledger, only_pending=asked.onlyPending, limit=None), asked)
+    return cut_answer(wire.APPROVAL, list_approvals(ledger, only_pending=asked.onlyPending, limit=None), asked)
 
 
 @router.get("/models", response_model=Page[shapes.Model], responses=problems(404), summary="List models")
 def models(ledger: Reader, asked: Annotated[ProviderPaged, Query()]) -> Response:
     """List models by provider and id, each with why it cannot be called."""
-    return _cut(wire.MODEL, list_models(ledger, asked.providerId), asked)
+    return cut_answer(wire.MODEL, list_models(ledger, asked.providerId), asked)
 
 
 @router.get("/prices", response_model=Page[shapes.Price], responses=problems(404), summary="List prices")
@@ -148,13 +148,13 @@ def prices(ledger: Reader, asked: Annotated[PriceParameters, Query()]) -> Respon
     found = list_prices(
         ledger, asked.providerId, asked.modelId, asked.usageType, all_versions=asked.when is not When.CURRENT
     )
-    return _cut(wire.PRICE, tuple(price for price in found if _is(ledger, price, asked.when)), asked)
+    return cut_answer(wire.PRICE, tuple(price for price in found if _is(ledger, price, asked.when)), asked)
 
 
 @router.get("/budgets", response_model=Page[shapes.Budget], responses=problems(), summary="List monthly budgets")
 def budgets(ledger: Reader, asked: PagedQuery) -> Response:
     """List the month of all providers together, and then of each, with its budget or without."""
-    return _cut(wire.BUDGET, list_budgets(ledger), asked)
+    return cut_answer(wire.BUDGET, list_budgets(ledger), asked)
 
 
 def _is(ledger: Ledger, price: PriceView, when: When) -> bool:
@@ -165,8 +165,3 @@ def _is(ledger: Ledger, price: PriceView, when: When) -> bool:
         When.PAST: not future and not price.in_force,
         When.ALL: True,
     }[when]
-
-
-def _cut(fields: wire.Fields[Any], rows: tuple[Any, ...], asked: Paged) -> Response:
-    """Answer with a page of a list that is never long: models, prices, budgets, approvals."""
-    return page_answer(fields, Part(rows[asked.before : asked.before + asked.size], len(rows)), asked)

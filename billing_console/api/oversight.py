@@ -13,12 +13,11 @@ from billing_console import wire
 from billing_console.api.documents import Document, Money, Page, problems
 from billing_console.api.holders import Reader
 from billing_console.api.parameters import DEFAULT_SIZE, MOST, Day, PagedQuery, Parameters, Text, between
-from billing_console.api.reads import PREFIX, json_answer, page_answer, records
+from billing_console.api.reads import PREFIX, cut_answer, json_answer, records
 from billing_console.api.shapes import Listed
 from billing_console.services.audit import AuditFilter, list_audit
 from billing_console.services.limits import list_limits
 from billing_console.services.operators import list_operators
-from billing_console.services.paging import Part
 from db.values import LimitName, Outcome, Role
 
 router = APIRouter(prefix=PREFIX, tags=["Oversight"])
@@ -97,12 +96,10 @@ def audit(ledger: Reader, asked: Annotated[AuditParameters, Query()]) -> Respons
 @router.get("/operators", response_model=Page[Operator], responses=problems(), summary="List operators")
 def operators(ledger: Reader, asked: PagedQuery) -> Response:
     """List the people who may work with the ledger, by name, with their roles."""
-    found = list_operators(ledger)
-    return page_answer(wire.OPERATOR, Part(found[asked.before : asked.before + asked.size], len(found)), asked)
+    return cut_answer(wire.OPERATOR, list_operators(ledger), asked)
 
 
 @router.get("/limits", response_model=Page[Limit], responses=problems(), summary="List limits")
 def limits(ledger: Reader, asked: PagedQuery) -> Response:
     """List the limits on recharges and grants; null is one that is off."""
-    found = list_limits(ledger)
-    return page_answer(wire.LIMIT, Part(found[asked.before : asked.before + asked.size], len(found)), asked)
+    return cut_answer(wire.LIMIT, list_limits(ledger), asked)

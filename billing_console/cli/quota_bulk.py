@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from billing_console import wire
-from billing_console.cells import as_text
+from billing_console.cells import as_text, missing
 from billing_console.cli.confirm import confirm
 from billing_console.cli.context import opened
 from billing_console.cli.expiry import DaysOption, ExpiresOption, expiry
@@ -20,7 +20,7 @@ from billing_console.errors import InvalidInput
 from billing_console.i18n import N_, _, ngettext
 from billing_console.money import exact_sum, parse_amount, shown_exact
 from billing_console.rows import Row
-from billing_console.tabular import Form, form_of, open_table
+from billing_console.tabular import form_of, located, open_table
 
 if TYPE_CHECKING:
     from billing_console.services.ledger import Ledger
@@ -34,7 +34,8 @@ def grant_many(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help=N_("CSV or JSON lines with a userId, as `quotas list` writes them; - is stdin.")
+            metavar="FILE",
+            help=N_("CSV, JSON or JSON lines with a userId, as `quotas list` writes it; - is CSV on stdin."),
         ),
     ],
     amount: AmountArgument,
@@ -72,24 +73,26 @@ def grant_many(
 def _users(file: Path) -> list[str]:
     """Read the users of a file; raise InvalidInput for a row without one, Unavailable for a file that is none."""
     form = form_of(file)
-    with open_table(file, Form.JSONL if form is Form.JSON else form) as table:
+    users = []
+    with open_table(file, form) as table:
         if table.columns is not None and COLUMN not in table.columns:
             raise InvalidInput(
                 _("%(file)s: the column %(name)s is missing.") % {"file": table.name, "name": COLUMN}, field=COLUMN
             )
-        return [_user(row, table.name) for row in table.rows]
+        for row in table.rows:
+            try:
+                users.append(_user(row))
+            except InvalidInput as error:
+                raise located(error, table.name, form, row.line) from None
+    return users
 
 
-def _user(row: Row, name: str) -> str:
-    try:
-        user = None if row.problem else as_text(row.values.get(COLUMN), COLUMN)
-        reason = row.problem or _("%(field)s is required.") % {"field": COLUMN}
-    except InvalidInput as error:
-        user, reason = None, error.message
+def _user(row: Row) -> str:
+    if row.problem:
+        raise InvalidInput(f"{row.problem}.")
+    user = as_text(row.values.get(COLUMN), COLUMN)
     if user is None:
-        raise InvalidInput(
-            _("%(file)s, line %(line)d: %(reason)s") % {"file": name, "line": row.line, "reason": reason}, field=COLUMN
-        )
+        raise missing(COLUMN)
     return user
 
 

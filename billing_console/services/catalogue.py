@@ -15,9 +15,8 @@ from billing_console.i18n import _
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.text import clean
-from db.prepared import among
+from db.prepared import among, insert_rows
 from db.schema import Model, Provider, ResourcePool, UserQuota
-from db.statements import insert
 
 BY_NAME = (func.lower(Provider.name), col(Provider.provider_id))
 """The order in which people look for a provider."""
@@ -46,20 +45,16 @@ def register(session: Session, ledger: Ledger, pairs: Iterable[tuple[str, str]])
     register_providers(session, ledger, sorted({provider for provider, _model in missing}))
     now = ledger.clock()
     models = [{"provider_id": p, "model_id": m, "name": m, "created_at": now} for p, m in missing]
-    session.execute(insert(session, Model).on_conflict_do_nothing(), models)
+    insert_rows(session, Model, models, "DO NOTHING")
 
 
 def register_providers(session: Session, ledger: Ledger, provider_ids: list[str]) -> None:
     """Make providers known, each with a pool row that is not yet opened; those already known stay as they are."""
     now = ledger.clock()
-    session.execute(
-        insert(session, Provider).on_conflict_do_nothing(),
-        [{"provider_id": p, "name": p, "created_at": now} for p in provider_ids],
-    )
-    session.execute(
-        insert(session, ResourcePool).on_conflict_do_nothing(),
-        [{"provider_id": p, "total_balance": 0, "used_amount": 0} for p in provider_ids],
-    )
+    known = [{"provider_id": p, "name": p, "created_at": now} for p in provider_ids]
+    insert_rows(session, Provider, known, "DO NOTHING")
+    pools = [{"provider_id": p, "total_balance": 0, "used_amount": 0} for p in provider_ids]
+    insert_rows(session, ResourcePool, pools, "DO NOTHING")
 
 
 def providers(ledger: Ledger) -> tuple[ProviderView, ...]:

@@ -21,7 +21,7 @@ from billing_console.text import clean, storable
 from db.partitions import with_requests
 from db.prepared import insert_rows
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
-from db.statements import insert, is_sqlite, one_of_pairs, table_of
+from db.statements import is_sqlite, one_of_pairs, table_of
 from db.values import UsageType
 
 Key = tuple[str, str]
@@ -199,7 +199,7 @@ def lock_users(session: Session, now: datetime, user_ids: Iterable[str]) -> Sequ
     rows = [
         {"user_id": user, "used_amount": 0, "created_at": now, "updated_at": now} for user in users if user not in known
     ]
-    connection.execute(insert(session, UserQuota).on_conflict_do_nothing(), rows)
+    insert_rows(session, UserQuota, rows, "DO NOTHING")
     return connection.execute(query).mappings().all()
 
 

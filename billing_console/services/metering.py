@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
+from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import Session
 
 from billing_console.errors import InvalidInput
@@ -29,7 +30,7 @@ from billing_console.text import storable, storable_message
 from db.partitions import insert_claimed, with_requests
 from db.prepared import Prepared, insert_rows
 from db.schema import UsageRecord
-from db.statements import insert, is_sqlite, table_of
+from db.statements import is_sqlite, table_of
 from db.values import CallStatus, UsageType
 
 MOST_TOKENS = 10**12
@@ -263,7 +264,7 @@ def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str,
     connection = session.connection()
     newest = _NEWEST.run(connection).scalar() or 0
     if newest > _FAR:
-        statement = insert(session, UsageRecord).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
+        statement = insert(table_of(UsageRecord)).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
         asked = statement.returning(_RECORDS.provider_id, _RECORDS.request_id, _RECORDS.id)
         return {(provider, request): row_id for provider, request, row_id in connection.execute(asked, rows)}
     new = insert_rows(session, UsageRecord, rows, "(provider_id, request_id) DO NOTHING")

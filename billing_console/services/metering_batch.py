@@ -90,12 +90,10 @@ def meter(requests: Sequence[Request]) -> list[Outcome]:
 
 def said_to_each(error: Unavailable, requests: Sequence[Request]) -> list[Outcome]:
     """Say what all requests came to in the language of each."""
-    said: dict[str, Outcome] = {}
-    for request in requests:
-        lang = request.context.run(active_locale)
-        if lang not in said:
-            said[lang] = request.context.run(_anew, error, request.ledger.database)
-    return [said[request.context.run(active_locale)] for request in requests]
+    langs = [request.context.run(active_locale) for request in requests]
+    one_of_each = dict(zip(langs, requests, strict=True))
+    said = {lang: one.context.run(_anew, error, one.ledger.database) for lang, one in one_of_each.items()}
+    return [said[lang] for lang in langs]
 
 
 def _anew(error: Unavailable, database: Database) -> Outcome:

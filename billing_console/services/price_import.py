@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from billing_console.cells import as_choice, as_decimal, as_instant, as_text, nearest
+from billing_console.cells import as_choice, as_decimal, as_instant, as_text, missing, nearest
 from billing_console.errors import BillingError, Conflict, InvalidInput
 from billing_console.i18n import _
 from billing_console.rows import Row
@@ -16,7 +16,7 @@ from billing_console.services.conversion import Conversion, conversion_from
 from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import UNITS
 from billing_console.services.prices import NewPrice, PricesAdded, PriceView, add_prices, list_prices
-from billing_console.tabular import Form, form_of, open_table
+from billing_console.tabular import form_of, located, open_table
 from billing_console.text import one_line
 from db.values import PriceUnit, UsageType
 
@@ -57,7 +57,7 @@ def import_prices(
             try:
                 prices.append(_checked(row, ledger, conversion, now, lines))
             except BillingError as error:
-                raise _located(error, table.name, form, row.line) from None
+                raise located(error, table.name, form, row.line) from None
     new = _not_in_force(ledger, prices, now)
     try:
         done = add_prices(ledger, new, one_line(str(path)))
@@ -79,16 +79,6 @@ def _check_columns(columns: tuple[str, ...], name: str) -> None:
         raise InvalidInput(
             _("%(file)s: the column %(name)s is missing.") % {"file": name, "name": missing[0]}, field=missing[0]
         )
-
-
-def _located(error: BillingError, name: str, form: Form, line: int) -> BillingError:
-    """Return the error with the place it was found at."""
-    where = {"file": name, "line": line, "reason": error.message}
-    if form is Form.JSON:
-        message = _("%(file)s, record %(line)d: %(reason)s") % where
-    else:
-        message = _("%(file)s, line %(line)d: %(reason)s") % where
-    return type(error)(message, error.hint)
 
 
 def _checked(row: Row, ledger: Ledger, conversion: Conversion, now: datetime, lines: dict[Key, int]) -> NewPrice:
@@ -116,7 +106,7 @@ def _price(values: dict[str, Any], ledger: Ledger, conversion: Conversion) -> Ne
             )
     usage_type = as_choice(values.get("usageType"), "usageType", UsageType)
     if usage_type is None:
-        raise _missing("usageType")
+        raise missing("usageType")
     amounts = {name: _amount(values.get(name), name, conversion) for name in ("inputPrice", "outputPrice")}
     if amounts["inputPrice"] is None and amounts["outputPrice"] is None:
         raise InvalidInput(_("inputPrice or outputPrice is required."), field="inputPrice")
@@ -142,12 +132,8 @@ def _amount(value: Any, field: str, conversion: Conversion) -> Decimal | None:
 def _required(values: dict[str, Any], field: str) -> str:
     text = as_text(values.get(field), field)
     if text is None:
-        raise _missing(field)
+        raise missing(field)
     return text
-
-
-def _missing(field: str) -> InvalidInput:
-    return InvalidInput(_("%(field)s is required.") % {"field": field}, field=field)
 
 
 def _not_in_force(ledger: Ledger, prices: list[NewPrice], now: datetime) -> list[NewPrice]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from billing_console.cells import as_choice, as_decimal, as_instant, as_text, as_whole, nearest
+from billing_console.cells import as_choice, as_decimal, as_instant, as_text, as_whole, missing, nearest
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.money import EXACT
@@ -191,8 +191,3 @@ def as_quantity(value: Any) -> Decimal | None:
     if quantity is None or abs(quantity) > MOST_QUANTITY:
         return quantity
     return quantity.quantize(QUANTITY_STEP, context=EXACT)
-
-
-def missing(field: str) -> InvalidInput:
-    """Return the refusal of a row without a required field."""
-    return InvalidInput(_("%(field)s is required.") % {"field": field}, field=field)
