@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import sqlite3
 import threading
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
+from db.last import run_last
 from db.postgresql import postgresql_engine, with_hosts_apart
 from db.replica import Replica
 
@@ -131,6 +133,7 @@ class Database:
         with writing.connect() as connection, connection.begin(), Session(bind=connection) as session:
             yield session
             session.flush()
+            run_last(session, commit=True)
 
     @contextmanager
     def for_writing(self) -> Iterator[Database]:
@@ -217,6 +220,7 @@ def _file_of(url: URL) -> tuple[int, int] | None:
 def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool, durable: bool) -> None:
     """Choose the journal so that an acknowledged write survives a crash and the file is never corrupted."""
     journal, synchronous = ("wal", "FULL") if sqlite3.sqlite_version_info >= WAL_SAFE else ("delete", "EXTRA")
+    connection.create_function("sha256", 1, _sha256, deterministic=True)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute(f"PRAGMA synchronous = {synchronous if durable else 'OFF'}")
@@ -225,6 +229,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool, durable: bo
         connection.execute(f"PRAGMA journal_mode = {journal}")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
+
+
+def _sha256(text: str) -> str:
+    """Hash a text, which SQLite cannot."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _begin_sqlite(connection: Connection) -> None:

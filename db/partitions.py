@@ -18,7 +18,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Dialect,
     MetaData,
     Table,
     Text,
@@ -33,7 +32,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from db.prepared import stored, unnested
+from db.prepared import given
 from db.schema import ArchivedRequest, UsageRecord
 from db.statements import is_sqlite, one_of_pairs, table_of
 
@@ -214,18 +213,17 @@ def insert_claimed(session: Session, rows: Sequence[Mapping[str, Any]]) -> dict[
 
     Who claims a request that another transaction is about to claim waits for it to end, so that none is counted twice.
     """
-    connection, names = session.connection(), tuple(rows[0])
-    written = connection.exec_driver_sql(
-        _claiming(connection.dialect, names), tuple(stored(connection, UsageRecord, rows))
-    )
+    connection = session.connection()
+    spelled, values = given(connection, UsageRecord, rows)
+    written = connection.exec_driver_sql(_claiming(spelled, tuple(rows[0])), values)
     return {(provider, request): row_id for provider, request, row_id in written}
 
 
 @lru_cache
-def _claiming(dialect: Dialect, names: tuple[str, ...]) -> str:
+def _claiming(rows: str, names: tuple[str, ...]) -> str:
     new = ", ".join(f"given.{name}" for name in names)
     return (
-        f"WITH given AS (SELECT * FROM {unnested(dialect, UsageRecord, names)}), claimed AS ("
+        f"WITH given AS (SELECT * FROM {rows}), claimed AS ("
         "INSERT INTO usage_request_ids (provider_id, request_id, usage_id, created_at)"
         " SELECT provider_id, request_id, nextval('usage_records_id_seq'), created_at FROM given"
         " ON CONFLICT (provider_id, request_id) DO NOTHING RETURNING provider_id, request_id, usage_id)"

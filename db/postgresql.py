@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 CONNECT_SECONDS = 10
+
+# What the driver says of a connection that it lost it raises too; said by nobody else, it would go to stderr.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 NOTICED = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 """A host that lost its power says nothing: a query would wait for it for a quarter of an hour."""
@@ -44,6 +50,27 @@ def postgresql_engine(url: URL, timeout: int, *, connect_seconds: int = CONNECT_
     )
     event.listen(engine, "checkin", _leave_to_the_server)
     return engine
+
+
+def run_together(connection: Connection, statements: Sequence[tuple[str, Any]], *, commit: bool) -> None:
+    """Send statements whose rows nobody reads, and COMMIT if asked for, in one round trip; raises as each would."""
+    driver: Any = connection.connection.driver_connection
+    failure = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver.pipeline():
+            for statement, values in statements:
+                driver.execute(statement, values)
+            if commit:
+                # SQLAlchemy's own commit then finds nothing to do.
+                driver.commit()
+    except failure as error:
+        # A connection that broke before all was answered may not leave the pipeline, and is of no use then.
+        lost = bool(driver.closed or driver.pgconn.pipeline_status)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, failure, hide_parameters=True, connection_invalidated=lost, dialect=connection.dialect
+        ) from error
 
 
 def _leave_to_the_server(connection: Any, _record: object) -> None:

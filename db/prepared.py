@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import Session, SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
+from db.last import Statement
 from db.statements import table_of
 from db.types import FixedPoint
 
@@ -34,54 +35,75 @@ class Prepared:
 
     def run(self, connection: Connection, **values: Any) -> CursorResult[*tuple[Any, ...]]:
         """Run it; values are as the driver takes them, and so are the columns of its rows."""
+        return connection.exec_driver_sql(self.spelled(connection), values)
+
+    def spelled(self, connection: Connection) -> str:
+        """Return it as the driver takes it."""
         engine = connection.dialect.name
         if engine not in self._spelled:
             statement = self._build()
             assert isinstance(statement, ClauseElement)
             dialect = sqlite.dialect(paramstyle="named") if engine == "sqlite" else connection.dialect
             self._spelled[engine] = str(statement.compile(dialect=dialect))
-        return connection.exec_driver_sql(self._spelled[engine], values)
+        return self._spelled[engine]
 
 
 def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: str = "") -> int:
     """Insert rows with the same columns each, in their order, and return how many rows that inserted or changed.
 
-    `conflict` is what follows ON CONFLICT, if anything. PostgreSQL gets an array a column: thousands of parameters, or
-    thousands of statements, take it and its driver long.
+    `conflict` is what follows ON CONFLICT, if anything.
     """
-    connection, names = session.connection(), tuple(rows[0])
-    columns = stored(connection, model, rows)
+    connection = session.connection()
+    return connection.exec_driver_sql(*_insertion(connection, model, rows, conflict)).rowcount
+
+
+def _insertion(connection: Connection, model: type[SQLModel], rows: Rows, conflict: str) -> Statement:
+    names = tuple(rows[0])
     statement = f"INSERT INTO {model.__tablename__} ({', '.join(names)})"
     values: Any
     if connection.dialect.name == "sqlite":
         statement += f" VALUES ({', '.join('?' * len(names))})"
-        values = list(zip(*columns, strict=True))
+        values = list(zip(*stored(connection, model, rows), strict=True))
     else:
-        statement += f" SELECT * FROM {unnested(connection.dialect, model, names)}"
-        values = tuple(columns)
-    return connection.exec_driver_sql(f"{statement} ON CONFLICT {conflict}" if conflict else statement, values).rowcount
+        spelled, values = given(connection, model, rows)
+        statement += f" SELECT * FROM {spelled}"
+    return f"{statement} ON CONFLICT {conflict}" if conflict else statement, values
 
 
-def add_rows(
+def addition(
     session: Session,
     model: type[SQLModel],
     rows: Rows,
     keys: Sequence[str],
     sums: Sequence[str],
     sets: Sequence[str] = (),
-) -> None:
-    """Add the `sums` columns to the rows with these keys and overwrite the `sets` columns; in the order given."""
+) -> Statement:
+    """Spell that the `sums` columns are added to the rows with these keys and the `sets` overwritten, in this order."""
     changes = [f"{name} = {model.__tablename__}.{name} + excluded.{name}" for name in sums]
     changes += [f"{name} = excluded.{name}" for name in sets]
-    insert_rows(session, model, rows, f"({', '.join(keys)}) DO UPDATE SET {', '.join(changes)}")
+    conflict = f"({', '.join(keys)}) DO UPDATE SET {', '.join(changes)}"
+    return _insertion(session.connection(), model, rows, conflict)
+
+
+def given(connection: Connection, model: type[SQLModel], rows: Rows) -> Statement:
+    """Spell rows as a table `given` for PostgreSQL, and return its values.
+
+    Many rows are an array a column: thousands of parameters or statements take it long. For one row arrays do.
+    """
+    names, columns = tuple(rows[0]), stored(connection, model, rows)
+    if len(rows) == 1:
+        return _given(connection.dialect, model, names, one=True), tuple(value for (value,) in columns)
+    return _given(connection.dialect, model, names, one=False), tuple(columns)
 
 
 @lru_cache
-def unnested(dialect: Dialect, model: type[SQLModel], names: tuple[str, ...]) -> str:
-    """Spell arrays of these columns as rows, for PostgreSQL."""
-    columns = table_of(model).c
-    arrays = ", ".join(f"%s::{columns[name].type.compile(dialect=dialect)}[]" for name in names)
-    return f"unnest({arrays}) AS given({', '.join(names)})"
+def _given(dialect: Dialect, model: type[SQLModel], names: tuple[str, ...], *, one: bool) -> str:
+    types = [table_of(model).c[name].type.compile(dialect=dialect) for name in names]
+    if one:
+        rows = f"(VALUES ({', '.join(f'%s::{each}' for each in types)}))"
+    else:
+        rows = f"unnest({', '.join(f'%s::{each}[]' for each in types)})"
+    return f"{rows} AS given({', '.join(names)})"
 
 
 def among(connection: Connection, pairs: Sequence[tuple[str, str]]) -> tuple[str, tuple[Any, ...]]:
@@ -105,7 +127,11 @@ def stored(connection: Connection, model: type[SQLModel], rows: Rows) -> list[li
     columns = []
     for name, convert in zip(names, _converters(connection.dialect, model, names), strict=True):
         values = [row[name] for row in rows]
-        columns.append(values if convert is None else list(map(convert, values)))
+        if convert is not None:
+            # Much is the same in all rows: the time of writing, and what this kind of row leaves empty.
+            same = values.count(values[0]) == len(values)
+            values = [convert(values[0])] * len(values) if same else list(map(convert, values))
+        columns.append(values)
     return columns
 
 

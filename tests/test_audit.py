@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import text
 
 from billing_console.errors import Conflict, Refused, Unavailable
-from billing_console.services.audit import AuditFilter, AuditView, hash_of, list_audit
+from billing_console.services.actions import Action
+from billing_console.services.audit import AuditFilter, AuditView, Trail, append, hash_of, list_audit
 from billing_console.services.audit_anchor import read_anchors, take_anchor
 from billing_console.services.audit_verify import AuditFinding, verify_audit
 from billing_console.services.budgets import ALL, set_budget
@@ -35,12 +36,14 @@ from billing_console.services.reconcile import reconcile
 from billing_console.services.session import prepare
 from billing_console.services.settlement import reprice, settle
 from billing_console.services.setup import upgrade
+from db.last import run_last
 from db.migrations.versions.r0006_partitions import INDEXES
 from db.revision import HEAD
 from db.schema import AuditEntry
 from db.statements import row_of
 from db.values import LimitName, Outcome, Role
 from tests.commands import Commands
+from tests.conftest import OpenLedger
 from tests.factories import acting, at, execute, gateway_insert, pay, pool, price, query, spend, unbounded, usage
 from tests.stocked import NOW, stock
 
@@ -442,6 +445,26 @@ def test_a_log_that_has_begun_goes_on_vouching_for_what_it_knew_before_an_upgrad
         assert findings(ledger) == ()
     finally:
         ledger.close()
+
+
+def test_a_row_is_appended_without_a_look_at_all_others(postgres_url: str, opened: OpenLedger) -> None:
+    ledger = opened(postgres_url)
+    many = "SELECT {last} + n, created_at, operator, uid, account, host, action, target, outcome, reason, '', '' FROM"
+    columns = "id, created_at, operator, uid, account, host, action, target, outcome, reason, previous_hash, hash"
+    pool(ledger)
+    last = query(ledger, "SELECT max(id) FROM audit_log")[0][0]
+    rows = f"{many.format(last=last)} audit_log, generate_series(1, 5000) AS n WHERE id = {last}"
+    execute(ledger, "ALTER TABLE audit_log DISABLE TRIGGER USER")
+    execute(ledger, f"INSERT INTO audit_log ({columns}) {rows}")
+    execute(ledger, "ALTER TABLE audit_log ENABLE TRIGGER USER")
+    execute(ledger, "ANALYZE audit_log")
+    with ledger.database.writing() as session:
+        read = text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'audit_log'")
+        before = session.connection().execute(read).scalar_one()
+        append(session, ledger.actor, NOW, Action.SETTLE, Trail(""))
+        run_last(session)
+        assert session.connection().execute(read).scalar_one() == before
+    assert query(ledger, "SELECT max(id) FROM audit_log") == [(last + 5001,)]
 
 
 # Anchors

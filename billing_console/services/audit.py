@@ -24,7 +24,8 @@ from billing_console.services.spans import Span
 from billing_console.text import storable_message
 from billing_console.wire import jsonable
 from db.engine import Database
-from db.prepared import insert_rows
+from db.last import at_last
+from db.prepared import stored
 from db.schema import AuditEntry
 from db.statements import is_sqlite, table_of
 from db.values import Outcome
@@ -91,13 +92,8 @@ def append(
     outcome: Outcome = Outcome.DONE,
     reason: str = "",
 ) -> None:
-    """Append a row to the chain, as the last thing a transaction does: on PostgreSQL others wait for it to end."""
-    session.flush()
-    if not is_sqlite(session):
-        session.connection().exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})")
-    last = last_link(session)
+    """Append a row to the chain when the transaction ends: on PostgreSQL others wait from then on."""
     row: dict[str, Any] = dict(
-        id=last[0] + 1,
         created_at=now,
         operator=actor.name,
         uid=actor.uid,
@@ -113,9 +109,12 @@ def append(
         before=_json(trail.before),
         after=_json(trail.after),
         proof=_json(trail.proof()),
-        previous_hash=last[1],
     )
-    insert_rows(session, AuditEntry, [row | {"hash": hash_of(row)}])
+    connection = session.connection()
+    if not is_sqlite(session):
+        at_last(session, (f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})", ()))
+    values = tuple(value for (value,) in stored(connection, AuditEntry, [row]))
+    at_last(session, (_APPEND[connection.dialect.name], (*values, _spelled(row.values())[1:-1])))
 
 
 def last_link(session: Session) -> tuple[int, str]:
@@ -124,14 +123,37 @@ def last_link(session: Session) -> tuple[int, str]:
     return (0, "") if newest is None else (int(newest.id), str(newest.hash))
 
 
-_HASHED = tuple(column.name for column in table_of(AuditEntry).columns if column.name != "hash")
+_COLUMNS = tuple(column.name for column in table_of(AuditEntry).columns)
+_HASHED = _COLUMNS[:-1]
+_GIVEN = _COLUMNS[1:-2]
+"""All but those that depend on the row before: the id, its hash, and the hash of this row."""
+
+
+def _appending(mark: str, sha256: str) -> str:
+    """Spell the insert of a row after the last one; its last value is `hash_of`'s text of all that is given."""
+    number, link = "coalesce(last.id, 0) + 1", "coalesce(last.hash, '')"
+    text = f"'[' || ({number}) || ',' || {mark} || ',\"' || {link} || '\"]'"
+    return (
+        f"INSERT INTO audit_log ({', '.join(_COLUMNS)})"
+        f" SELECT {number}, {', '.join([mark] * len(_GIVEN))}, {link}, {sha256.format(text)}"
+        " FROM (SELECT 1) AS one LEFT JOIN (SELECT id, hash FROM audit_log ORDER BY id DESC LIMIT 1) AS last ON true"
+    )
+
+
+_APPEND = {
+    "sqlite": _appending("?", "sha256({})"),
+    "postgresql": _appending("%s", "encode(sha256(convert_to({}, 'UTF8')), 'hex')"),
+}
 
 
 def hash_of(row: Mapping[str, Any]) -> str:
     """Return the hash that chains a row: SHA-256 of all its other columns, the hash of the row before it included."""
-    values = [row[name] for name in _HASHED]
+    return hashlib.sha256(_spelled(row[name] for name in _HASHED).encode()).hexdigest()
+
+
+def _spelled(values: Iterable[Any]) -> str:
     spelled = [iso(value) if isinstance(value, datetime) else value for value in values]
-    return hashlib.sha256(json.dumps(spelled, separators=(",", ":")).encode()).hexdigest()
+    return json.dumps(spelled, separators=(",", ":"))
 
 
 def _json(value: Mapping[str, Any] | None) -> str | None:

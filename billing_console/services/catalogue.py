@@ -36,6 +36,8 @@ def register(session: Session, ledger: Ledger, pairs: Iterable[tuple[str, str]])
     A provider or model seen first in an import is registered (DESIGN.md, section 4).
     """
     wanted = set(pairs)
+    if not wanted:
+        return
     connection = session.connection()
     spelled, values = among(connection, sorted(wanted))
     query = f"SELECT provider_id, model_id FROM models WHERE (provider_id, model_id) IN {spelled}"

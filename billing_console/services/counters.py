@@ -14,7 +14,8 @@ from sqlmodel import Session
 
 from billing_console.clock import day_of
 from billing_console.services.ledger import Ledger
-from db.prepared import Prepared, add_rows
+from db.last import at_last
+from db.prepared import Prepared, addition
 from db.schema import DailyCostStat, ResourcePool, UserQuota
 from db.statements import table_of
 from db.types import Money, scaled
@@ -66,9 +67,10 @@ def effect_of(row: Mapping[str, Any]) -> Effect:
 
 
 def count(session: Session, ledger: Ledger, effects: Iterable[Effect]) -> None:
-    """Add the effects to quotas, daily statistics and pools: each row once, in key order, the few hot pools last.
+    """Add the effects to quotas, daily statistics and pools when the transaction ends, or at `run_last`.
 
-    The order keeps concurrent writers free of deadlocks and holds the hot rows for the shortest time.
+    Each row once, in key order, the few hot pools last: that keeps concurrent writers free of deadlocks and holds the
+    hot rows for the shortest time.
     """
     users: dict[str, Decimal] = defaultdict(Decimal)
     pools: dict[str, Decimal] = defaultdict(Decimal)
@@ -78,7 +80,9 @@ def count(session: Session, ledger: Ledger, effects: Iterable[Effect]) -> None:
             users[effect.user_id] += effect.cost
         pools[effect.provider_id] += effect.cost
         key = (day_of(effect.created_at, ledger.timezone), effect.provider_id, effect.model_id, effect.usage_type)
-        sums = days.setdefault(key, [Decimal(0), Decimal(0), 0, 0])
+        sums = days.get(key)
+        if sums is None:
+            sums = days[key] = [Decimal(0), Decimal(0), 0, 0]
         sums[0] += effect.usage
         sums[1] += effect.cost
         sums[2] += effect.calls
@@ -94,7 +98,7 @@ def _count_users(session: Session, now: datetime, users: dict[str, Decimal]) -> 
             {"user_id": user, "used_amount": cost, "created_at": now, "updated_at": now}
             for user, cost in sorted(users.items())
         ]
-        add_rows(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"])
+        at_last(session, addition(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"]))
 
 
 def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> None:
@@ -102,14 +106,13 @@ def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> Non
         keys = ["stat_date", "provider_id", "model_id", "usage_type"]
         sums = ["total_usage", "total_cost", "call_count", "failed_count"]
         rows = [dict(zip(keys + sums, [*key, *values], strict=True)) for key, values in sorted(days.items())]
-        add_rows(session, DailyCostStat, rows, keys, sums)
+        at_last(session, addition(session, DailyCostStat, rows, keys, sums))
 
 
 def _count_pools(session: Session, pools: dict[str, Decimal]) -> None:
-    connection = session.connection()
-    for provider, cost in sorted(pools.items()):
-        if cost:
-            _ADD_TO_POOL.run(connection, pool=provider, cost=scaled(cost, Money.scale))
+    spelled = _ADD_TO_POOL.spelled(session.connection())
+    costs = [{"pool": provider, "cost": scaled(cost, Money.scale)} for provider, cost in sorted(pools.items()) if cost]
+    at_last(session, *((spelled, values) for values in costs))
 
 
 def _add_to_pool() -> Update:

@@ -18,8 +18,9 @@ from billing_console.services.archived import archived_requests
 from billing_console.services.ledger import Ledger
 from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
+from db.last import at_last
 from db.partitions import with_requests
-from db.prepared import insert_rows
+from db.prepared import among, insert_rows
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
 from db.statements import is_sqlite, one_of_pairs, table_of
 from db.values import UsageType
@@ -204,11 +205,10 @@ def lock_users(session: Session, now: datetime, user_ids: Iterable[str]) -> Sequ
 
 
 def end_holds(session: Session, keys: Sequence[Key]) -> None:
-    """End the holds of calls that were recorded; after the counting, which locks the users."""
-    table = table_of(Hold)
-    for start in range(0, len(keys), 500):
-        mine = one_of_pairs(session, table.c.provider_id, table.c.request_id, keys[start : start + 500])
-        session.connection().execute(delete(table).where(mine))
+    """End the holds of calls that were recorded; after the counting, which locks the users, and as late."""
+    if keys:
+        mine, values = among(session.connection(), keys)
+        at_last(session, (f"DELETE FROM holds WHERE (provider_id, request_id) IN {mine}", values))
 
 
 def _forget_expired(session: Session, now: datetime, users: list[str], keys: list[Key]) -> None:

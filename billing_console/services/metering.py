@@ -200,8 +200,8 @@ def write_usage(session: Session, ledger: Ledger, records: Sequence[NewUsage], i
     if not records:
         return Written({}, {})
     pairs = {(record.provider_id, record.model_id) for record in records}
-    register(session, ledger, pairs)
     book = PriceBook(session, pairs)
+    register(session, ledger, book.unknown)
     first: dict[tuple[str, str], int] = {}
     for position, record in enumerate(records):
         first.setdefault((record.provider_id, record.request_id), position)

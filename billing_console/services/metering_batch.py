@@ -20,6 +20,7 @@ from billing_console.services.holds import Desk, HoldView, NewHold, end_holds, l
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult, Written, vouch, write_usage
 from db.engine import Database
+from db.last import run_last
 
 MOST_RECORDS = 2000
 """Calls of one transaction, beyond which it takes no more requests: each waits for all of them."""
@@ -118,7 +119,10 @@ def _answers(session: Session, trails: Mapping[str, Trail], requests: Sequence[R
     written = write_usage(session, ledger, calls)
     _vouch(trails, requests, written)
     end_holds(session, sorted({(call.provider_id, call.request_id) for call in calls}))
-    desk = Desk.of(session, ledger, holds, lock_users(session, now, asking)) if holds else None
+    desk = None
+    if holds:
+        run_last(session)
+        desk = Desk.of(session, ledger, holds, lock_users(session, now, asking))
     outcomes: list[Outcome] = []
     start = 0
     for request in requests:

@@ -101,20 +101,30 @@ class PriceVersion:
 
 
 _COLUMNS = ("provider_id", "model_id", "usage_type", *PriceVersion.__dataclass_fields__)
-_VERSIONS = f"SELECT {', '.join(_COLUMNS)} FROM prices WHERE (provider_id, model_id)"
+_VERSIONS = (
+    f"SELECT models.{', models.'.join(_COLUMNS[:2])}, {', '.join(_COLUMNS[2:])} FROM models LEFT JOIN prices"
+    " ON prices.provider_id = models.provider_id AND prices.model_id = models.model_id"
+    " WHERE (models.provider_id, models.model_id)"
+)
 
 
 class PriceBook:
-    """All price versions of some models, to find the one in force at an instant."""
+    """All price versions of some models, to find the one in force at an instant.
+
+    `unknown` are those of these models that nobody has registered.
+    """
 
     def __init__(self, session: Session, pairs: Iterable[tuple[str, str]]) -> None:
         """Read the versions of these (provider, model) pairs."""
         self._versions: dict[tuple[str, str, str], list[PriceVersion]] = defaultdict(list)
+        self.unknown = set(pairs)
         connection = session.connection()
-        wanted, values = among(connection, sorted(set(pairs)))
+        wanted, values = among(connection, sorted(self.unknown))
         found = connection.exec_driver_sql(f"{_VERSIONS} IN {wanted} ORDER BY effective_from", values)
         for provider_id, model_id, usage_type, *version in loaded(connection, Price, _COLUMNS, found):
-            self._versions[provider_id, model_id, usage_type].append(PriceVersion(*version))
+            self.unknown.discard((provider_id, model_id))
+            if usage_type is not None:
+                self._versions[provider_id, model_id, usage_type].append(PriceVersion(*version))
 
     def in_force(self, provider_id: str, model_id: str, usage_type: str, at: datetime) -> PriceVersion | None:
         """Return the price that holds at an instant, None while there is none."""

@@ -26,7 +26,7 @@ from billing_console.services.session import reading
 from billing_console.services.thresholds import status_of
 from db.damage import CHECKED, require_sound
 from db.partitions import know_requests, unknown_requests
-from db.prepared import add_rows
+from db.prepared import addition
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -341,7 +341,8 @@ def _put(model: Any, key: dict[str, Any], values: dict[str, Any], if_new: dict[s
     """Set values in a row, which is made, with those `if_new`, where it is missing."""
 
     def mend(session: Session) -> None:
-        add_rows(session, model, [key | values | (if_new or {})], list(key), (), list(values))
+        row = key | values | (if_new or {})
+        session.connection().exec_driver_sql(*addition(session, model, [row], list(key), (), list(values)))
 
     return mend
 

@@ -106,8 +106,9 @@ def _settle_batch(
     if not rows:
         return Settled(0, 0)
     pairs = {(row["provider_id"], row["model_id"]) for row in rows}
-    register(session, ledger, pairs)
-    _price(session, PriceBook(session, pairs), [row for row in rows if row["cost_amount"] is None])
+    book = PriceBook(session, pairs)
+    register(session, ledger, book.unknown)
+    _price(session, book, [row for row in rows if row["cost_amount"] is None])
     count(session, ledger, map(effect_of, rows))
     unpriced = sum(row["cost_amount"] is None for row in rows)
     trail.note(None, {"recorded": len(rows), "unpriced": unpriced})

@@ -1,0 +1,66 @@
+"""What a transaction does last is done in order and with it, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlmodel import Session
+
+from billing_console.services.ledger import Ledger
+from db.last import Statement, at_last, run_last
+from tests.conftest import OpenLedger
+from tests.factories import execute, query
+
+MAKE = "CREATE TABLE steps (step INTEGER PRIMARY KEY)"
+
+
+def step(number: int) -> Statement:
+    """Spell a step that is one more than all before it, so that order shows; a number of its own must be new."""
+    return f"INSERT INTO steps SELECT coalesce(max(step), 0) + {number} FROM steps", ()
+
+
+def steps(ledger: Ledger) -> list[int]:
+    return [number for (number,) in query(ledger, "SELECT step FROM steps ORDER BY step")]
+
+
+def test_it_is_done_in_order_when_the_transaction_ends_or_earlier_where_it_is_read(ledger: Ledger) -> None:
+    execute(ledger, MAKE)
+
+    def seen(session: Session) -> list[int]:
+        return [number for (number,) in session.connection().exec_driver_sql("SELECT step FROM steps ORDER BY step")]
+
+    with ledger.database.writing() as session:
+        at_last(session, step(1), step(10))
+        assert seen(session) == []
+        run_last(session)
+        assert seen(session) == [1, 11]
+        at_last(session, step(100))
+        at_last(session, step(1000))
+        assert seen(session) == [1, 11]
+    assert steps(ledger) == [1, 11, 111, 1111]
+    with ledger.database.reading() as session:
+        assert seen(session) == [1, 11, 111, 1111]
+
+
+def test_one_that_fails_takes_the_whole_transaction_with_it(ledger: Ledger) -> None:
+    execute(ledger, MAKE)
+    with pytest.raises(IntegrityError), ledger.database.writing() as session:
+        session.connection().exec_driver_sql(step(1)[0])
+        at_last(session, step(1), step(0), step(1))
+    assert steps(ledger) == []
+    with pytest.raises(RuntimeError), ledger.database.writing() as session:
+        at_last(session, step(1))
+        raise RuntimeError
+    assert steps(ledger) == []
+    with ledger.database.writing() as session:
+        at_last(session, step(1))
+    assert steps(ledger) == [1]
+
+
+def test_a_connection_lost_meanwhile_is_an_error_that_says_so(postgres_url: str, opened: OpenLedger) -> None:
+    ledger = opened(postgres_url)
+    execute(ledger, MAKE)
+    with pytest.raises(OperationalError) as lost, ledger.database.writing() as session:
+        at_last(session, step(1), ("SELECT pg_terminate_backend(pg_backend_pid())", ()))
+    assert lost.value.connection_invalidated
+    assert steps(ledger) == []
