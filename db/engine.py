@@ -156,7 +156,9 @@ class Database:
     @property
     def label(self) -> str:
         """Name the database for people, without a password."""
-        return str(self.url.database) if self.is_sqlite else self.url.render_as_string(hide_password=True)
+        if self.is_sqlite:
+            return str(self.url.database)
+        return self.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 def parse_url(text: str) -> URL:
