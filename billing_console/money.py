@@ -83,8 +83,9 @@ def exact_sum(amounts: list[Decimal]) -> Decimal:
 
 def plain(amount: Decimal) -> str:
     """Spell an amount for machines: every digit that counts, at least two decimals, never an exponent."""
-    text = f"{amount.normalize(EXACT):f}"
-    whole, _dot, fraction = text.partition(".")
+    if not amount:
+        return "0.00"
+    whole, _dot, fraction = f"{amount.normalize(EXACT):f}".partition(".")
     return f"{whole}.{fraction.ljust(2, '0')}"
 
 
