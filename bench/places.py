@@ -54,6 +54,14 @@ class Places:
                 connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.server.url(name)
 
+    def flush_slowly(self, name: str, milliseconds: int) -> None:
+        """Have every flush of a commit in this database of PostgreSQL's take so much longer; others can join it."""
+        if self.server is None:
+            raise ValueError("there is no PostgreSQL server")
+        with self.server.connect() as connection:
+            for setting in (f"commit_delay = {milliseconds * 1000}", "commit_siblings = 0"):
+                connection.execute(f'ALTER DATABASE "{name}" SET {setting}'.encode())
+
     def version(self) -> str:
         """Return the server's version, empty without one."""
         if self.server is None:

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -36,13 +37,19 @@ Found = dict[tuple[int, int], dict[str, list[float]]]
 """Calls a second by processes and batch, bare and recorded."""
 
 
-def measure(places: Places, engine: str) -> Found:
+FLUSH_MS = 2
+"""How long PostgreSQL waits before it flushes a commit, to stand for a slower disk than the one it is measured on."""
+
+
+def measure(places: Places, engine: str, *, flush_ms: int = 0) -> Found:
     """Return calls a second by turns, on ledgers of this engine that begin empty."""
     found = {}
     for processes, batch in RUNS:
         works = {}
         for name in ("bare", "recorded"):
             url = places.empty(engine, f"bench_{name}")
+            if flush_ms:
+                places.flush_slowly(f"bench_{name}", flush_ms)
             init(url, demo=True)
             with closing(open_ledger(url)) as ledger:
                 _record(ledger, _calls("first", count(), 500))
@@ -88,7 +95,7 @@ def _calls(writer: str, numbers: Any, batch: int) -> list[NewUsage]:
             provider_id=offer.provider_id,
             model_id=offer.model_id,
             usage_type=offer.usage_type,
-            created_at=END,
+            created_at=END - timedelta(microseconds=random.randrange(3_600_000_000)),
             request_id=f"{writer}-{next(numbers)}",
             user_id=f"u-{int(USERS * random.random() ** 3):05d}",
             input_tokens=1200,
