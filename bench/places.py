@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.ledger import build
-from tests.postgres_server import Server, running
+from tests.postgres_server import Server, open_to_everyone, running
 
 
 class Places:
@@ -54,20 +56,39 @@ class Places:
                 connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.server.url(name)
 
-    def flush_slowly(self, name: str, milliseconds: int) -> None:
-        """Have every flush of a commit in this database of PostgreSQL's take so much longer; others can join it."""
-        if self.server is None:
-            raise ValueError("there is no PostgreSQL server")
-        with self.server.connect() as connection:
-            for setting in (f"commit_delay = {milliseconds * 1000}", "commit_siblings = 0"):
-                connection.execute(f'ALTER DATABASE "{name}" SET {setting}'.encode())
-
     def version(self) -> str:
         """Return the server's version, empty without one."""
         if self.server is None:
             return ""
         with self.server.connect() as connection:
             return str(connection.info.parameter_status("server_version"))
+
+
+SLOW_FLUSH = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+
+int fdatasync(int file)
+{
+    int (*flush)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    usleep(%d);
+    return flush(file);
+}
+"""
+
+
+@contextmanager
+def with_a_slow_disk(home: Path, milliseconds: int) -> Iterator[Places]:
+    """Open places on a PostgreSQL of their own, each flush of which takes so much longer; needs a C compiler."""
+    with tempfile.TemporaryDirectory(dir=open_to_everyone()) as name:
+        source, library = Path(name, "slow_flush.c"), Path(name, "slow_flush.so")
+        source.write_text(SLOW_FLUSH % (milliseconds * 1000))
+        subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
+        # The server runs as another user.
+        Path(name).chmod(0o755)
+        with running(private=True, environment={"LD_PRELOAD": str(library)}) as server:
+            yield Places(home, server)
 
 
 @contextmanager

@@ -27,6 +27,9 @@ from db.types import scaled
 COST = Decimal("0.004321")
 ROUNDS = 3
 SECONDS = 3.0
+WARMING = 20
+"""Transactions of each writer before the clock runs: statements are prepared and planned anew in the first ten."""
+
 USERS = 5000
 RUNS = ((1, 1), (1, 100), (4, 100), (16, 1), (16, 100))
 """How many processes, and how many calls a transaction."""
@@ -38,18 +41,16 @@ Found = dict[tuple[int, int], dict[str, list[float]]]
 
 
 FLUSH_MS = 2
-"""How long PostgreSQL waits before it flushes a commit, to stand for a slower disk than the one it is measured on."""
+"""How much longer a flush of PostgreSQL takes in runs that stand for a disk slower than the one measured on."""
 
 
-def measure(places: Places, engine: str, *, flush_ms: int = 0) -> Found:
+def measure(places: Places, engine: str) -> Found:
     """Return calls a second by turns, on ledgers of this engine that begin empty."""
     found = {}
     for processes, batch in RUNS:
         works = {}
         for name in ("bare", "recorded"):
             url = places.empty(engine, f"bench_{name}")
-            if flush_ms:
-                places.flush_slowly(f"bench_{name}", flush_ms)
             init(url, demo=True)
             with closing(open_ledger(url)) as ledger:
                 _record(ledger, _calls("first", count(), 500))
@@ -77,7 +78,8 @@ def write(url: str, name: str, writer: str, batch: int, ready: Any) -> float:
     with closing(open_ledger(url)) as ledger:
         work = _bare if name == "bare" else _record
         numbers = count()
-        work(ledger, _calls(writer, numbers, batch))
+        for _warming in range(WARMING):
+            work(ledger, _calls(writer, numbers, batch))
         ready.wait()
         began = time.perf_counter()
         done = 0

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +85,12 @@ class Server:
 
 
 @contextmanager
-def running(*, from_wheel: bool = False, private: bool = False) -> Iterator[Server]:
+def running(
+    *, from_wheel: bool = False, private: bool = False, environment: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Give the tests a server, and leave nothing of it behind. Raises with the reason where none can be had.
 
-    A `private` one is started also where one is named: it may be killed.
+    A `private` one is started also where one is named: it may be killed. `environment` is added to that of ours.
     """
     named = os.environ.get(NAMED_SERVER)
     if named and not from_wheel and not private:
@@ -98,7 +100,7 @@ def running(*, from_wheel: bool = False, private: bool = False) -> Iterator[Serv
     try:
         binaries = (None if from_wheel else system_binaries()) or wheel_binaries(home)
         making = (binaries / "initdb", *INITDB_OPTIONS, "-D", home / "data")
-        with _serving(binaries, home, making) as server:
+        with _serving(binaries, home, making, environment or {}) as server:
             yield server
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -112,7 +114,7 @@ def standby_of(server: Server) -> Iterator[Server]:
     try:
         source = ("-h", str(server.maintenance.query["host"]), "-U", "postgres")
         copying = (server.binaries / "pg_basebackup", *source, "-R", "-c", "fast", "--no-sync", "-D", home / "data")
-        with _serving(server.binaries, home, copying) as standby:
+        with _serving(server.binaries, home, copying, {}) as standby:
             yield standby
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -159,7 +161,9 @@ def open_to_everyone() -> Path:
 
 
 @contextmanager
-def _serving(binaries: Path, home: Path, making: Sequence[str | os.PathLike[str]]) -> Iterator[Server]:
+def _serving(
+    binaries: Path, home: Path, making: Sequence[str | os.PathLike[str]], environment: Mapping[str, str]
+) -> Iterator[Server]:
     """Make the data directory by a command, then serve it."""
     user = unprivileged()
     if user is not None:
@@ -169,14 +173,14 @@ def _serving(binaries: Path, home: Path, making: Sequence[str | os.PathLike[str]
             os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
     log = home / "log"
     with log.open("wb") as output:
-        if _spawn(making, home, user, output).wait(PATIENCE_SECONDS) != 0:
+        if _spawn(making, home, user, output, {}).wait(PATIENCE_SECONDS) != 0:
             raise RuntimeError(f"{making[0]} failed: {log.read_text()}")
 
     def spawn() -> subprocess.Popen[bytes]:
         # A private socket: no port can be taken, and nobody else can connect.
         options = ("-k", home, "-c", "listen_addresses=", "-c", "unix_socket_permissions=0700")
         with log.open("ab") as output:
-            return _spawn([binaries / "postgres", "-D", home / "data", *options], home, user, output)
+            return _spawn([binaries / "postgres", "-D", home / "data", *options], home, user, output, environment)
 
     def start() -> subprocess.Popen[bytes]:
         process = spawn()
@@ -206,7 +210,11 @@ def _children(pid: int) -> list[int]:
 
 
 def _spawn(
-    command: Sequence[str | os.PathLike[str]], home: Path, user: pwd.struct_passwd | None, output: IO[bytes]
+    command: Sequence[str | os.PathLike[str]],
+    home: Path,
+    user: pwd.struct_passwd | None,
+    output: IO[bytes],
+    environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
@@ -214,7 +222,7 @@ def _spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=home,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(home)},
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(home), **environment},
         user=user and user.pw_uid,
         group=user and user.pw_gid,
         extra_groups=user and [],

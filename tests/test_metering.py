@@ -24,6 +24,7 @@ from billing_console.services.settlement import reprice, settle
 from billing_console.services.usage import UsageFilter, UsageRow, usage_details, usage_page
 from db.values import CallStatus, ModelStatus, PriceUnit, UsageType
 from tests.factories import NANO, NOON, everything, gateway_insert, pool, price, query, usage
+from tests.naughty import naughty
 
 TEXT, IMAGE, TTS, STT, VIDEO = UsageType
 SECOND = timedelta(seconds=1)
@@ -223,6 +224,31 @@ def test_a_call_measured_otherwise_than_its_price_is_unpriced_and_not_free(
 def test_ids_are_kept_without_the_spaces_around_them(ledger: Ledger) -> None:
     row = one(ledger, provider_id=" openai ", model_id="gpt-4o ", user_id=" alice")
     assert (row.provider_id, row.model_id, row.user_id) == ("openai", "gpt-4o", "alice")
+
+
+QUOTED = ("NULL", "null", "{}", "{a,b}", "\\", "\\\\", '"', '\\"', "a,b", "a\nb", "a\tb", "%s", "?", ":a", "$1", "\\N")
+"""What an array, a row or a statement would mean by itself."""
+
+
+@pytest.mark.parametrize("together", [1, 500], ids=["one by one", "at once"])
+def test_whatever_a_call_holds_is_kept_as_it_was_sent(ledger: Ledger, together: int) -> None:
+    """What databases and drivers quote, break at or take for nothing, and users and messages that are not there."""
+    calls = [
+        usage(
+            request_id=text,
+            user_id=None if number % 3 == 0 else text,
+            status=CallStatus.FAILED,
+            error_message=None if number % 2 else f" {text}\n",
+            created_at=NOON + number * MICRO,
+        )
+        for number, text in enumerate(dict.fromkeys((*naughty(), *QUOTED)))
+    ]
+    sent = {call.request_id: (call.user_id, call.error_message, call.created_at) for call in calls}
+    for start in range(0, len(calls), together):
+        chunk = calls[start : start + together]
+        assert record_usage(ledger, chunk).recorded == len(chunk)
+    assert {row.request_id: (row.user_id, row.error_message, row.created_at) for row in rows(ledger).values()} == sent
+    assert reconcile(ledger) == () and verify_audit(ledger).findings == ()
 
 
 def test_the_price_in_force_at_the_instant_of_the_call_holds(ledger: Ledger) -> None:
