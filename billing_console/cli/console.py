@@ -36,4 +36,5 @@ def label_of(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")
     user = host[0].partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{host[2]}" if user else host[2], query=""))
+    named = f"{user}@{host[2]}" if user else host[2]
+    return urlunsplit(parts._replace(scheme=parts.scheme.partition("+")[0], netloc=named, query=""))
