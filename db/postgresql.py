@@ -70,7 +70,8 @@ def run_together(connection: Connection, statements: Sequence[tuple[str, Any]], 
             if commit:
                 driver.execute("COMMIT AND CHAIN", prepare=False)
                 # A transaction that wrote to the log is flushed as the server is set to, and all before it with it.
-                driver.execute("SELECT pg_logical_emit_message(true, 'billing-console', '')")
+                # Where the commit fails this is not prepared, though the driver would take it to be.
+                driver.execute("SELECT pg_logical_emit_message(true, 'billing-console', '')", prepare=False)
                 # SQLAlchemy's own commit then finds nothing to do.
                 driver.commit()
     except failure as error:
