@@ -26,7 +26,6 @@ from sqlalchemy import (
     func,
     select,
     text,
-    tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlmodel import Session
@@ -237,7 +236,7 @@ def with_requests(session: Session, keys: Sequence[tuple[str, str]]) -> ColumnEl
     """Return the condition on usage records that they are of these (provider, request) pairs, few enough to bind."""
     records = table_of(UsageRecord).c
     if is_sqlite(session):
-        return tuple_(records.provider_id, records.request_id).in_(keys)
+        return one_of_pairs(session, records.provider_id, records.request_id, keys)
     ids = REQUEST_IDS.c
     return _at(_places(session, one_of_pairs(session, ids.provider_id, ids.request_id, keys)))
 

@@ -5,10 +5,10 @@ To look up a statement, bind its values and convert them takes SQLAlchemy longer
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Dialect, Executable
@@ -118,10 +118,11 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def among(connection: Connection, pairs: Sequence[tuple[str, str]]) -> tuple[str, tuple[Any, ...]]:
-    """Spell pairs of text, at least one, as what two columns can be IN, and return the values of that."""
+def among(connection: Connection, pairs: Sequence[tuple[str, str]]) -> Statement:
+    """Spell pairs of text as what two columns can be IN, looked up in an index, and return the values of that."""
     if connection.dialect.name == "sqlite":
-        return f"(VALUES {', '.join(['(?, ?)'] * len(pairs))})", tuple(chain.from_iterable(pairs))
+        sides = "json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+        return f"(SELECT {sides} FROM json_each(?))", (json.dumps(pairs),)
     return "(SELECT * FROM unnest(%s::text[], %s::text[]))", tuple([pair[side] for pair in pairs] for side in (0, 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,10 +25,14 @@ def is_sqlite(session: Session) -> bool:
 def one_of_pairs(
     session: Session, first: ColumnElement[Any], second: ColumnElement[Any], pairs: Sequence[tuple[str, str]]
 ) -> ColumnElement[bool]:
-    """Return the condition that two columns of text are one of these pairs."""
+    """Return the condition that two columns of text are one of these pairs.
+
+    Given them as values, SQLite reads the whole table; from a query of its own it looks each up in the index.
+    """
     both = tuple_(first, second)
     if is_sqlite(session):
-        return both.in_(pairs)
+        listed = func.json_each(literal(json.dumps(pairs), Text)).table_valued("value")
+        return both.in_(select(*(func.json_extract(listed.c.value, f"$[{side}]", type_=Text) for side in (0, 1))))
     arrays = [literal([pair[side] for pair in pairs], postgresql.ARRAY(Text)) for side in (0, 1)]
     given = func.unnest(*arrays).table_valued("first", "second").render_derived()
     return both.in_(select(given.c.first, given.c.second))

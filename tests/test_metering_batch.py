@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from billing_console.errors import NotPermitted, Unavailable
 from billing_console.i18n import speaking
@@ -105,3 +108,25 @@ def test_a_database_that_does_not_answer_is_told_to_each_in_its_own_language(
     assert isinstance(english, Unavailable) and "stayed busy" in english.message
     assert isinstance(chinese, Unavailable) and "busy" not in chinese.message and "数据库" in chinese.message
     assert query(writer, "SELECT count(*) FROM usage_records") == [(0,)]
+
+
+def test_a_call_is_looked_up_in_an_index_however_many_there_are(sqlite_ledger: Ledger) -> None:
+    """Authorized, recorded, and both once more: what grows with the ledger is never read as a whole."""
+    seen: dict[str, Any] = {}
+
+    def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if re.search(r"\b(FROM|UPDATE)\b", statement):
+            seen[statement] = parameters
+
+    event.listen(sqlite_ledger.database.engine, "before_cursor_execute", remember)
+    calls = [usage(request_id=name, user_id=name) for name in ("one", "two")]
+    holds = [NewHold(name, name, "openai", "gpt-4o", UsageType.TEXT_GENERATION, ONE) for name in ("one", "two")]
+    for requests in (holds, [calls[:1]], holds, [calls], [calls]):
+        meter([Request(sqlite_ledger, wanted) for wanted in requests])
+    event.remove(sqlite_ledger.database.engine, "before_cursor_execute", remember)
+    grows = r"SCAN (usage_records|archived_requests|holds|user_quotas|models|prices)\b"
+    with sqlite_ledger.database.reading() as session:
+        run = session.connection().exec_driver_sql
+        plans = {text: [row[-1] for row in run(f"EXPLAIN QUERY PLAN {text}", values)] for text, values in seen.items()}
+    assert len(plans) > 10
+    assert {text: plan for text, plan in plans.items() if any(re.match(grows, step) for step in plan)} == {}
