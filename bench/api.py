@@ -1,6 +1,6 @@
 """Throughput of the HTTP API beside a bare FastAPI endpoint that inserts, with wrk, by turns in one run.
 
-    python -m bench.api --seconds 5 --rounds 3 [--postgres URL URL] [--pages sqlite:////tmp/10m.db]
+    python -m bench.api --seconds 5 --rounds 3 [--postgres URL URL] [--slow-disk] [--pages sqlite:////tmp/10m.db]
 
 Each program is a process with a ledger of its own; the bare one takes the same bodies, writes them as rows of the same
 tables through the same engine with the same durability, and commits each request. `--postgres` names two empty
@@ -24,8 +24,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from bench.places import with_a_slow_disk
+from bench.writers import FLUSH_MS
 from billing_console.services.ledger import open_ledger
 from billing_console.services.prices import NewPrice, set_price
 from billing_console.services.quotas import grant_quota
@@ -92,6 +95,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--postgres", nargs=2, metavar="URL", help="two empty databases")
+    parser.add_argument("--slow-disk", action="store_true", help="also a PostgreSQL whose flush takes longer")
     parser.add_argument("--loads", default=",".join(BODIES.keys()).replace(", ", "/"))
     parser.add_argument("--pages", metavar="URL")
     options = parser.parse_args()
@@ -101,6 +105,10 @@ def main() -> None:
             writes("SQLite", [f"sqlite:///{place}/ours.db", f"sqlite:///{place}/bare.db"], chosen, options)
         if chosen and options.postgres:
             writes("PostgreSQL", options.postgres, chosen, options)
+        if chosen and options.slow_disk:
+            with with_a_slow_disk(Path(place), FLUSH_MS) as slow:
+                urls = [slow.empty("PostgreSQL", name) for name in ("ours", "bare")]
+                writes(f"PostgreSQL, flush + {FLUSH_MS} ms", urls, chosen, options)
     if options.pages:
         pages(options.pages, options)
 

@@ -15,7 +15,7 @@ MAKE = "CREATE TABLE steps (step INTEGER PRIMARY KEY)"
 
 
 def step(number: int) -> Statement:
-    """Spell a step that is one more than all before it, so that order shows; a number of its own must be new."""
+    """Spell a step so much after the last one that the sums show the order; of 0, one that cannot be made."""
     return f"INSERT INTO steps SELECT coalesce(max(step), 0) + {number} FROM steps", ()
 
 

@@ -113,8 +113,9 @@ def append(
     connection = session.connection()
     if not is_sqlite(session):
         at_last(session, (f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})", ()))
-    values = tuple(value for (value,) in stored(connection, AuditEntry, [row]))
-    at_last(session, (_APPEND[connection.dialect.name], (*values, _spelled(row.values())[1:-1])))
+    given = {name: row[name] for name in _GIVEN}
+    values = tuple(value for (value,) in stored(connection, AuditEntry, [given]))
+    at_last(session, (_APPEND[connection.dialect.name], (*values, _spelled(given.values())[1:-1])))
 
 
 def last_link(session: Session) -> tuple[int, str]:
