@@ -121,7 +121,8 @@ def _look_at_everything(ledger: Ledger, seen: Seen) -> None:
         details = seen.look("read", lambda: quota_details(ledger, name))  # noqa: B023
         if details is not None:
             _keep(seen, f"quota {name}", _quota(details.quota))
-    seen.listed["pools"] = [(pool.provider_id, pool.status, pool.low_threshold) for pool in pools]
+    # They are listed by their names, which say nothing of money: one that is damaged may move a pool in the list.
+    seen.listed["pools"] = {pool.provider_id: (pool.status, pool.low_threshold) for pool in pools}
     seen.listed["quotas"] = [(user.user_id, user.is_blocked) for user in users]
     seen.listed["ledger"] = (ledger.currency, str(ledger.timezone))
     seen.listed["history"] = seen.look("read", lambda: recharge_history(ledger))
