@@ -27,7 +27,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
@@ -279,10 +278,13 @@ def know_requests(session: Session) -> None:
 
     Of records that share a request one alone can stand for it: the others go on being unknown.
     """
+    # Its dialects take a check of the pools on SQLite a thirtieth of its time.
+    from sqlalchemy.dialects.postgresql import insert
+
     for table, key in _REQUESTS:
         columns = table.c
         found = select(columns.provider_id, columns.request_id, columns[key], columns.created_at)
-        statement = postgresql_insert(REQUEST_IDS).from_select(
+        statement = insert(REQUEST_IDS).from_select(
             [each.name for each in REQUEST_IDS.columns], found.where(_unknown(table, key))
         )
         session.connection().execute(statement.on_conflict_do_nothing())

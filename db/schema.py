@@ -1,9 +1,8 @@
 """The tables of the ledger on natural text keys; times are UTC, money is yuan.
 
-What differs by engine (the indexes of usage_records, triggers, SQLite's stricter checks) is in the migrations.
+What differs by engine (the indexes of usage_records, triggers, SQLite's stricter checks) is in the migrations, and so is
+the index that keeps a pool from two open alerts: its condition would have every dialect imported here.
 """
-
-from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -306,13 +305,6 @@ class BalanceAlert(LedgerTable, table=True):
         ForeignKeyConstraint(["provider_id"], ["resource_pools.provider_id"]),
         CheckConstraint(one_of("alert_type", AlertType), name="ck_balance_alerts_type"),
         CheckConstraint(one_of("alert_level", AlertLevel), name="ck_balance_alerts_level"),
-        Index(
-            "uq_balance_alerts_open",
-            "provider_id",
-            unique=True,
-            sqlite_where=text("resolved_at IS NULL"),
-            postgresql_where=text("resolved_at IS NULL"),
-        ),
         Index("ix_balance_alerts_created", "created_at"),
     )
 

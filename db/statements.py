@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, Text, func, literal, select, tuple_
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ARRAY, ColumnElement, Table, Text, func, literal, select, tuple_
 from sqlmodel import Session, SQLModel
 
 
@@ -33,7 +32,7 @@ def one_of_pairs(
     if is_sqlite(session):
         listed = func.json_each(literal(json.dumps(pairs), Text)).table_valued("value")
         return both.in_(select(*(func.json_extract(listed.c.value, f"$[{side}]", type_=Text) for side in (0, 1))))
-    arrays = [literal([pair[side] for pair in pairs], postgresql.ARRAY(Text)) for side in (0, 1)]
+    arrays = [literal([pair[side] for pair in pairs], ARRAY(Text)) for side in (0, 1)]
     given = func.unnest(*arrays).table_valued("first", "second").render_derived()
     return both.in_(select(given.c.first, given.c.second))
 
