@@ -61,6 +61,7 @@ class Database:
         self._reading = self.engine.execution_options(**_reading_options(self.is_sqlite))
         self._writing = self.engine.execution_options(ledger_write=True)
         self._readers: dict[int, Any] = {}
+        self._writers: dict[int, Any] = {}
         self.replica: Replica | None = None
         self._viewer: str | None = None
 
@@ -85,7 +86,7 @@ class Database:
         """Yield a session in which every query sees the same snapshot."""
         with (
             self._connected_to_read() as connection,
-            self._known_to_read(connection.connection.dbapi_connection),
+            _known(self._readers, connection),
             connection.begin(),
             Session(bind=connection) as session,
         ):
@@ -98,22 +99,19 @@ class Database:
                 return lent.execution_options(**_reading_options(self.is_sqlite))
         return self._reading.connect()
 
-    @contextmanager
-    def _known_to_read(self, connection: Any) -> Iterator[None]:
-        thread = threading.get_ident()
-        before = self._readers.get(thread)
-        self._readers[thread] = connection
-        try:
-            yield
-        finally:
-            self._readers[thread] = before
-
     def interrupt(self, thread: int) -> None:
         """Stop what this thread is reading, which raises there; what it writes goes on, whole or not at all.
 
         The caller keeps the thread from reading something else meanwhile.
         """
-        connection = self._readers.get(thread)
+        self._stop(self._readers.get(thread))
+
+    def stop_writing(self) -> None:
+        """Stop what every thread is writing, which raises there, and nothing of it is written but what is committed."""
+        for connection in list(self._writers.values()):
+            self._stop(connection)
+
+    def _stop(self, connection: Any) -> None:
         if connection is None:
             return
         if self.is_sqlite:
@@ -130,7 +128,12 @@ class Database:
         writing = self._writing
         if one_snapshot and not self.is_sqlite:
             writing = writing.execution_options(isolation_level="REPEATABLE READ")
-        with writing.connect() as connection, connection.begin(), Session(bind=connection) as session:
+        with (
+            writing.connect() as connection,
+            _known(self._writers, connection),
+            connection.begin(),
+            Session(bind=connection) as session,
+        ):
             yield session
             session.flush()
             run_last(session, commit=True)
@@ -159,6 +162,18 @@ class Database:
         if self.is_sqlite:
             return str(self.url.database)
         return self.url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+@contextmanager
+def _known(connections: dict[int, Any], connection: Connection) -> Iterator[None]:
+    """Keep this thread's connection among others while it is in use, so that another thread can stop it."""
+    thread = threading.get_ident()
+    before = connections.get(thread)
+    connections[thread] = connection.connection.dbapi_connection
+    try:
+        yield
+    finally:
+        connections[thread] = before
 
 
 def parse_url(text: str) -> URL:

@@ -1,6 +1,6 @@
 """The tables of the ledger on natural text keys; times are UTC, money is yuan.
 
-What differs by engine (the indexes of usage_records, triggers, SQLite's stricter checks) is in the migrations, and so is
+What differs by engine (the indexes of usage_records, triggers, SQLite's stricter checks) is in the migrations. So is
 the index that keeps a pool from two open alerts: its condition would have every dialect imported here.
 """
 

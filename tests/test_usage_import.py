@@ -27,10 +27,11 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.reconcile import reconcile
 from billing_console.services.usage_import import BATCH, Imported, ImportOptions, import_usage
 from billing_console.services.usage_rows import FieldSources
+from db.engine import LOCK_TIMEOUT_SECONDS
 from db.values import UsageType
 from tests.commands import PATIENCE_SECONDS, PROGRAM, Commands, shell
 from tests.conftest import OpenLedger
-from tests.factories import everything, price, query
+from tests.factories import everything, price, query, spend
 
 # Rows of the Azure LLM inference trace 2023 (Microsoft, CC-BY 4.0): seven fractional digits, no zone, CRLF.
 AZURE = (
@@ -593,14 +594,40 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(run: Commands, tmp_
     assert "Traceback" not in done.err
 
 
-def test_a_stream_that_breaks_off_leaves_whole_batches_and_says_how_to_go_on(run: Commands, tmp_path: Path) -> None:
-    whole = gzip.compress(many(tmp_path / "usage.csv", 2 * BATCH).read_bytes() + os.urandom(100_000).hex().encode())
+def test_a_stream_that_breaks_off_leaves_whole_batches_and_says_how_to_go_on(
+    run_anywhere: Commands, tmp_path: Path
+) -> None:
+    whole = gzip.compress(many(tmp_path / "usage.csv", 4 * BATCH).read_bytes() + os.urandom(100_000).hex().encode())
     file = tmp_path / "cut.csv.gz"
     file.write_bytes(whole[:-50_000])
-    done = run("usage", "import", str(file))
+    done = run_anywhere("usage", "import", str(file))
     assert done.code == 3
-    assert f"{2 * BATCH} records were imported; the same command again goes on from there." in done.err
-    assert run("reconcile").code == 0
+    assert f"{4 * BATCH} records were imported; the same command again goes on from there." in done.err
+    assert run_anywhere("reconcile").code == 0
+
+
+def test_of_two_rows_with_one_request_in_neighbouring_batches_the_first_is_recorded(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    rows = [row(requestId=f"r-{n}") for n in range(6 * BATCH)]
+    for batch in range(1, 6):
+        rows[batch * BATCH] |= {"requestId": f"r-{batch * BATCH - 1}", "inputTokens": "777"}
+    file = written(tmp_path / "usage.csv", *rows)
+    assert counts(take(ledger, file)) == (6 * BATCH - 5, 0, 5, 6 * BATCH - 5)
+    assert [line for line, _reason in reasons(file)] == [batch * BATCH + 2 for batch in range(1, 6)]
+    assert query(ledger, "SELECT COUNT(*) FROM usage_records WHERE input_tokens = 777") == [(0,)]
+
+
+def test_rejects_are_in_the_order_of_the_file_whenever_they_are_found_out(ledger: Ledger, tmp_path: Path) -> None:
+    rows = [row(requestId=f"r-{n}") for n in range(5 * BATCH)]
+    for batch in range(1, 5):
+        rows[batch * BATCH + 10] |= {"requestId": f"r-{batch}", "inputTokens": "777"}
+        rows[batch * BATCH + 5] |= {"inputTokens": "many"}
+    file = written(tmp_path / "usage.csv", *rows)
+    assert take(ledger, file).rejected == 8
+    lines = [line for line, _reason in reasons(file)]
+    assert lines == [batch * BATCH + place for batch in range(1, 5) for place in (7, 12)]
+    assert reconcile(ledger) == ()
 
 
 # The command line
@@ -680,14 +707,16 @@ def test_a_read_only_session_imports_nothing(run: Commands, tmp_path: Path) -> N
     assert run("usage", "list", "--format", "json").json == []
 
 
+@pytest.mark.parametrize("batches", [1, 5])
 def test_an_interrupted_import_shows_progress_keeps_whole_batches_and_goes_on_when_run_again(
-    run: Commands, tmp_path: Path
+    run_anywhere: Commands, tmp_path: Path, batches: int
 ) -> None:
-    text = many(tmp_path / "usage.csv", BATCH + 500).read_text()
-    head = "".join(text.splitlines(keepends=True)[: BATCH + 200])
+    rows = batches * BATCH + 500
+    text = many(tmp_path / "usage.csv", rows).read_text()
+    head = "".join(text.splitlines(keepends=True)[: batches * BATCH + 200])
     terminal, end = pty.openpty()
     program = subprocess.Popen(
-        [PROGRAM, "--database", run.url, "usage", "import", "-"],
+        [PROGRAM, "--database", run_anywhere.url, "usage", "import", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=end,
@@ -700,13 +729,41 @@ def test_an_interrupted_import_shows_progress_keeps_whole_batches_and_goes_on_wh
     until(terminal, f"{BATCH} rows")
     program.send_signal(signal.SIGINT)
     assert program.wait(PATIENCE_SECONDS) == 130
-    until(terminal, f"{BATCH} records were imported; the same command again goes on from there.")
+    shown = until(terminal, " records were imported; the same command again goes on from there.")
     os.close(terminal)
     program.stdin.close()
-    assert len(run("usage", "list", "--format", "jsonl", "--limit", "9999").jsonl) == BATCH
-    again = run("usage", "import", str(tmp_path / "usage.csv"))
-    assert again.out == f"Imported: 500. Duplicates: {BATCH}. Rejected: 0. Unpriced: 500.\n"
-    assert run("reconcile").code == 0
+    kept = len(run_anywhere("usage", "list", "--format", "jsonl", "--limit", "99999").jsonl)
+    assert kept in range(BATCH, batches * BATCH + 1, BATCH) and f"{kept} records were imported" in shown
+    again = run_anywhere("usage", "import", str(tmp_path / "usage.csv"))
+    assert again.out == f"Imported: {rows - kept}. Duplicates: {kept}. Rejected: 0. Unpriced: {rows - kept}.\n"
+    assert run_anywhere("reconcile").code == 0
+
+
+def test_an_interrupted_import_does_not_wait_for_what_others_have_locked(
+    postgres_url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, opened: OpenLedger
+) -> None:
+    ledger = opened(postgres_url)
+    spend(ledger, "1", user_id="held")
+    rows = [row(requestId=f"r-{n}", userId="held" if n >= BATCH else "free") for n in range(2 * BATCH)]
+    file = written(tmp_path / "usage.csv", *rows)
+    terminal, end = pty.openpty()
+    with ledger.database.writing() as session:
+        session.connection().exec_driver_sql("SELECT 1 FROM user_quotas WHERE user_id = 'held' FOR UPDATE")
+        program = subprocess.Popen(
+            [PROGRAM, "--database", postgres_url, "usage", "import", str(file)],
+            stdout=subprocess.PIPE,
+            stderr=end,
+            env=os.environ | {"TERM": "xterm"},
+        )
+        os.close(end)
+        until(terminal, f"{BATCH} rows")
+        program.send_signal(signal.SIGINT)
+        # Before it would give up the lock by itself.
+        assert program.wait(LOCK_TIMEOUT_SECONDS / 2) == 130
+    until(terminal, f"{BATCH} records were imported; the same command again goes on from there.")
+    os.close(terminal)
+    again = Commands(postgres_url, capsys)("usage", "import", str(file))
+    assert again.out == f"Imported: {BATCH}. Duplicates: {BATCH}. Rejected: 0. Unpriced: {BATCH}.\n"
 
 
 def until(terminal: int, words: str) -> str:

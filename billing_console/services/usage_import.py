@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -21,6 +22,7 @@ from billing_console.services.changes import change
 from billing_console.services.conversion import Conversion
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import RecordResult, record_usage_in
+from billing_console.services.side_by_side import SideBySide
 from billing_console.services.usage_blocks import BlockReader, Calls
 from billing_console.services.usage_rejects import RejectFile, beside
 from billing_console.services.usage_rows import FieldSources, RowReader
@@ -131,6 +133,21 @@ class _Source:
     origin: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The calls of some rows of a file, the other rows with what is wrong with each, and the file that these go to."""
+
+    source: _Source
+    rejects: RejectFile
+    calls: Calls = field(default_factory=Calls)
+    refused: list[tuple[Row, str]] = field(default_factory=list)
+
+    @property
+    def requests(self) -> set[tuple[str, str]]:
+        """What the calls are known by."""
+        return {(call.provider_id, call.request_id) for call in self.calls.usages}
+
+
 class _Run:
     """One import: the counts so far, and how its files become calls."""
 
@@ -154,32 +171,39 @@ class _Run:
         with open_table(source.path, form, source.name) as table:
             yield table, RowReader(self.options.sources, table.columns, table.name, zone, self.options.conversion)
 
-    def batches(self, source: _Source, rejects: RejectFile) -> Iterator[Calls]:
-        """Yield the good rows of a file batch by batch; rows that cannot be read go to the rejects."""
+    def batches(self, source: _Source, rejects: RejectFile) -> Iterator[_Batch]:
+        """Yield the rows of a file batch by batch."""
         with self.table(source) as (table, reader):
             block_reader = BlockReader(reader)
+            before = self._position
             for number, blocks in enumerate(_chunks(table.blocks)):
                 if number == 0 and table.columns is None:
                     reader.check_first(list(chain.from_iterable(blocks)))
-                calls = Calls()
+                batch = _Batch(source, rejects)
                 for rows in blocks:
-                    for row, reason in block_reader.read(rows, calls):
-                        self.reject(source, row, reason, rejects)
-                yield calls
-                self._progress(self.counts, self._position + table.progress())
-            self._position += table.progress()
+                    batch.refused.extend(block_reader.read(rows, batch.calls))
+                self._position = before + table.progress()
+                yield batch
+            self._position = before + table.progress()
 
-    def reject(self, source: _Source, row: Row, reason: str, rejects: RejectFile) -> None:
-        """Keep a row that was not imported, and count it."""
-        rejects.add(source.name, row, reason)
-        paths = self.counts.rejects if rejects.path in self.counts.rejects else (*self.counts.rejects, rejects.path)
+    def keep(self, batch: _Batch, outcomes: Iterable[_Outcome] = ()) -> None:
+        """Count a batch once it is dealt with, keep the rows that were not imported, and tell of it."""
+        for row, reason in batch.refused:
+            self._reject(batch, row, reason)
+        for calls, result in outcomes:
+            if isinstance(result, Refused):
+                self._reject(batch, calls.row(0), str(result))
+                continue
+            self.counts = self.counts.plus(result)
+            for position, reason in result.conflicts:
+                self._reject(batch, calls.row(position), reason)
+        self._progress(self.counts, self._position)
+
+    def _reject(self, batch: _Batch, row: Row, reason: str) -> None:
+        batch.rejects.add(batch.source.name, row, reason)
+        path, paths = batch.rejects.path, self.counts.rejects
+        paths = paths if path in paths else (*paths, path)
         self.counts = replace(self.counts, rejected=self.counts.rejected + 1, rejects=paths)
-
-    def keep(self, source: _Source, calls: Calls, result: RecordResult, rejects: RejectFile) -> None:
-        """Count a batch that was recorded, and keep its conflicts as rejects."""
-        self.counts = self.counts.plus(result)
-        for position, reason in result.conflicts:
-            self.reject(source, calls.row(position), reason, rejects)
 
     def register(self, session: Session, trail: Trail, source: _Source) -> int:
         """Note the import of a file, with the rate its costs were converted at, and return its id."""
@@ -197,15 +221,14 @@ class _Run:
         trail.fact("usage_imports", row_of(entry))
         return entry.id
 
-    def each(self, sources: Iterable[_Source], record: Callable[[_Source, Calls, RejectFile], None]) -> None:
-        """Hand over the good rows of every file batch by batch; each file has its rejects, unless one is named."""
+    def each(self, sources: Iterable[_Source], take: Callable[[Iterator[_Batch]], None]) -> None:
+        """Hand over the batches of every file; each file has its rejects, unless one is named."""
         with ExitStack() as stack:
             named = self.options.rejects
             shared = None if named is None else stack.enter_context(RejectFile(named))
             for source in sources:
                 with nullcontext(shared) if shared else RejectFile(beside(source.origin)) as rejects:
-                    for calls in self.batches(source, rejects):
-                        record(source, calls, rejects)
+                    take(self.batches(source, rejects))
 
 
 def _chunks(blocks: Iterator[Sequence[Row]]) -> Iterator[list[Sequence[Row]]]:
@@ -214,12 +237,41 @@ def _chunks(blocks: Iterator[Sequence[Row]]) -> Iterator[list[Sequence[Row]]]:
 
 
 def _import_batches(run: _Run, sources: Sequence[_Source]) -> None:
-    numbers: dict[_Source, int | None] = {}
+    run.each(sources, partial(_import_file, run))
 
-    def record(source: _Source, calls: Calls, rejects: RejectFile) -> None:
-        numbers[source] = _record(run, source, calls, numbers.get(source), rejects)
 
-    run.each(sources, record)
+def _import_file(run: _Run, batches: Iterator[_Batch]) -> None:
+    """Record the batches of a file: on PostgreSQL side by side; SQLite lets one writer in at a time."""
+    number: int | None = None
+    before: set[tuple[str, str]] = set()
+
+    def keep(batch: _Batch, recorded: _Recorded) -> None:
+        nonlocal number
+        number = recorded.number
+        run.keep(batch, recorded.outcomes)
+
+    with SideBySide[_Recorded](run.ledger.database.stop_writing) as others:
+        for batch in batches:
+            requests = batch.requests
+            if not requests.isdisjoint(before):
+                others.finish()  # of two rows with one request, the first is the one that is recorded
+            before = requests
+            if number is None or run.ledger.database.is_sqlite:
+                keep(batch, _record(run, batch.source, batch.calls, number))
+            else:
+                others.begin(partial(_record, run, batch.source, batch.calls, number), partial(keep, batch))
+
+
+_Outcome = tuple[Calls, RecordResult | Refused]
+"""What became of some calls; what is refused is a single one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The id of a file's import, which is noted with its first new record, and what became of the calls of a batch."""
+
+    number: int | None
+    outcomes: Sequence[_Outcome] = ()
 
 
 class _NothingNew(Exception):
@@ -230,11 +282,8 @@ class _NothingNew(Exception):
         self.result = result
 
 
-def _record(run: _Run, source: _Source, calls: Calls, number: int | None, rejects: RejectFile) -> int | None:
-    """Record a batch in one transaction; where the ledger refuses it, find the rows at fault by halving.
-
-    Returns the id of the file's import, which is noted with its first new record.
-    """
+def _record(run: _Run, source: _Source, calls: Calls, number: int | None) -> _Recorded:
+    """Record a batch in one transaction; where the ledger refuses it, find the rows at fault by halving."""
 
     def work(session: Session, trail: Trail) -> tuple[int, RecordResult]:
         known = number if number is not None else run.register(session, trail, source)
@@ -245,20 +294,21 @@ def _record(run: _Run, source: _Source, calls: Calls, number: int | None, reject
         return known, result
 
     if not calls.usages:
-        return number
+        return _Recorded(number)
     try:
         number, result = change(run.ledger, Action.IMPORT, source.name, work, audit_refusal=False)
     except _NothingNew as nothing:
         result = nothing.result
     except Refused as refused:
         if len(calls.usages) == 1:
-            run.reject(source, calls.row(0), str(refused), rejects)
-            return number
+            return _Recorded(number, [(calls, refused)])
+        outcomes: list[_Outcome] = []
         for half in calls.halves():
-            number = _record(run, source, half, number, rejects)
-        return number
-    run.keep(source, calls, result, rejects)
-    return number
+            recorded = _record(run, source, half, number)
+            number = recorded.number
+            outcomes += recorded.outcomes
+        return _Recorded(number, outcomes)
+    return _Recorded(number, [(calls, result)])
 
 
 class _Undo(Exception):
@@ -267,33 +317,38 @@ class _Undo(Exception):
 
 def _import_strictly(run: _Run, sources: Sequence[_Source]) -> None:
     """Look at every row before the first is written, then write all in one transaction."""
-    run.each(sources, lambda source, calls, rejects: None)
+    run.each(sources, partial(_look_at, run))
     if run.counts.rejected:
         return
 
     def work(session: Session, trail: Trail) -> None:
         run.counts = Imported()
-        numbers: dict[_Source, int] = {}
+        numbers: list[int] = []
 
-        def record(source: _Source, calls: Calls, rejects: RejectFile) -> None:
-            if source not in numbers:
-                numbers[source] = run.register(session, trail, source)
-            result = record_usage_in(session, run.ledger, trail, calls.usages, numbers[source])
-            run.keep(source, calls, result, rejects)
+        def take(batches: Iterator[_Batch]) -> None:
+            number = None
+            for batch in batches:
+                if number is None:
+                    number = run.register(session, trail, batch.source)
+                    numbers.append(number)
+                result = record_usage_in(session, run.ledger, trail, batch.calls.usages, number)
+                run.keep(batch, [(batch.calls, result)])
 
-        run.each(sources, record)
+        run.each(sources, take)
         if run.counts.rejected or not run.counts.imported:
             raise _Undo
-        trail.note(
-            None,
-            {"imports": list(numbers.values()), "recorded": run.counts.imported, "unpriced": run.counts.unpriced},
-        )
+        trail.note(None, {"imports": numbers, "recorded": run.counts.imported, "unpriced": run.counts.unpriced})
 
     try:
         change(run.ledger, Action.IMPORT, ", ".join(source.name for source in sources), work)
     except _Undo:
         if run.counts.rejected:
             run.counts = Imported(rejected=run.counts.rejected, rejects=run.counts.rejects)
+
+
+def _look_at(run: _Run, batches: Iterator[_Batch]) -> None:
+    for batch in batches:
+        run.keep(batch)
 
 
 @contextmanager
