@@ -177,6 +177,7 @@ class DailyCostStat(LedgerTable, table=True):
     """Usage of one business day by provider, model and type; changes with the fact that changes it."""
 
     __tablename__ = "daily_cost_stats"
+    __table_args__ = (Index("ix_daily_cost_stats_model", "provider_id", "model_id", "usage_type"),)
 
     stat_date: date = Field(primary_key=True)
     provider_id: str = Field(primary_key=True, sa_type=Text)

@@ -382,7 +382,8 @@ def back_to_0002(ledger: Ledger) -> None:
     unbounded(ledger)
     if not ledger.database.is_sqlite:
         execute(ledger, "DROP FUNCTION usage_beyond()")
-    for index in ("uq_quota_grants_expires", "ix_quota_grants_expiry", "ix_quota_grants_user_expiry"):
+    grants = ("uq_quota_grants_expires", "ix_quota_grants_expiry", "ix_quota_grants_user_expiry")
+    for index in (*grants, "ix_daily_cost_stats_model"):
         execute(ledger, f"DROP INDEX {index}")
     for table, columns in {
         "resource_pools": ("low_amount", "low_days"),

@@ -214,3 +214,14 @@ def test_users_are_completed_by_a_seek(sqlite_ledger: Ledger) -> None:
     ((statement, parameters),) = seen
     (step,) = plan(sqlite_ledger, statement, parameters)
     assert step.startswith("SEARCH user_quotas") and "user_id>? AND user_id<?" in step
+
+
+@pytest.mark.parametrize("negated", [frozenset[str](), frozenset({"usage_type"})])
+def test_the_models_of_a_type_are_found_by_an_index_and_not_in_the_statistics_of_all_days(
+    filled: Ledger, negated: frozenset[str]
+) -> None:
+    with statements(filled, "models") as seen:
+        usage_page(filled, UsageFilter(usage_type=IMAGE, negated=negated), limit=5)
+    (asked,) = (one for one in seen if "daily_cost_stats" in one[0])
+    steps = [step for step in plan(filled, *asked) if "daily_cost_stats" in step]
+    assert steps and all("ix_daily_cost_stats_model" in step for step in steps), steps

@@ -224,10 +224,14 @@ def model_pairs(session: Session, chosen: UsageFilter) -> list[tuple[str, str]] 
     if chosen.usage_type is None and (one_pair or any_pair):
         return None
     stats, models, outbox = table_of(DailyCostStat).c, table_of(Model).c, table_of(UsageOutbox).c
-    if chosen.usage_type is None:
-        known = select(models.provider_id, models.model_id)
-    else:
-        known = select(stats.provider_id, stats.model_id).where(*chosen.on(stats, "usage_type"))
+    known = select(models.provider_id, models.model_id)
+    if chosen.usage_type is not None:
+        excluded = "usage_type" in chosen.negated
+        types = [each.value for each in UsageType if (each == chosen.usage_type) is not excluded]
+        of_model = and_(stats.provider_id == models.provider_id, stats.model_id == models.model_id)
+        # The limit keeps PostgreSQL from joining the statistics of all days: one look into an index a model and type.
+        called = select(literal(1)).where(of_model, stats.usage_type.in_(types)).limit(1)
+        known = known.where(called.correlate(table_of(Model)).scalar_subquery().is_not(None))
     # The sum keeps SQLite from going through all records and looking for each in the outbox, which is all but empty.
     waiting = select(RECORDS.c.provider_id, RECORDS.c.model_id).join(
         table_of(UsageOutbox), outbox.usage_id + 0 == RECORDS.c.id
