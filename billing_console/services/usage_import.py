@@ -252,14 +252,14 @@ def _import_file(run: _Run, batches: Iterator[_Batch]) -> None:
 
     with SideBySide[_Recorded](run.ledger.database.stop_writing) as others:
         for batch in batches:
+            if number is None or run.ledger.database.is_sqlite:
+                keep(batch, _record(run, batch.source, batch.calls, number))
+                continue
             requests = batch.requests
             if not requests.isdisjoint(before):
                 others.finish()  # of two rows with one request, the first is the one that is recorded
             before = requests
-            if number is None or run.ledger.database.is_sqlite:
-                keep(batch, _record(run, batch.source, batch.calls, number))
-            else:
-                others.begin(partial(_record, run, batch.source, batch.calls, number), partial(keep, batch))
+            others.begin(partial(_record, run, batch.source, batch.calls, number), partial(keep, batch))
 
 
 _Outcome = tuple[Calls, RecordResult | Refused]
