@@ -85,8 +85,9 @@ def plain(amount: Decimal) -> str:
     """Spell an amount for machines: every digit that counts, at least two decimals, never an exponent."""
     if not amount:
         return "0.00"
-    whole, _dot, fraction = f"{amount.normalize(EXACT):f}".partition(".")
-    return f"{whole}.{fraction.ljust(2, '0')}"
+    digits = str(amount)
+    whole, _dot, fraction = (f"{amount:f}" if "E" in digits else digits).partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
 def shown(amount: Decimal, *, places: int = 2, symbol: str = "¥") -> str:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
-from operator import itemgetter
+from datetime import UTC
 from typing import Any
 
+import msgspec
 from sqlalchemy import Table
+from sqlmodel.sql.sqltypes import UTCDateTime
 
-from billing_console.clock import iso
 from billing_console.money import plain
 from db.schema import ApprovalDecision, ApprovalRequest, Price, QuotaGrant, Recharge, UsageImport, UsageRecord
 from db.statements import table_of
+from db.types import FixedPoint
 
 COSTS = "usage_costs"
 _COST_COLUMNS = ("cost_amount", "price_id")
@@ -77,13 +78,11 @@ class Digest:
                 self.spans[-1][1] = number
             else:
                 self.spans.append([number, number])
-        held = itemgetter(*kind.columns)
+        lines: Iterable[tuple[Any, ...]]
+        lines = zip(*(_column(kind, name, [row[name] for row in rows]) for name in kind.columns), strict=True)
         if kind.later:
-            lines = [_encode(held(row) + _later(kind, row)) for row in rows]
-        else:
-            # Row by row takes three times as long. JSON holds no NUL in text, so this is the end of a row and no more.
-            lines = [_encode([held(row) for row in rows])[1:-1].replace("]\0[", "]\n[")] if rows else []
-        self._hash.update("".join(line.replace("\0", ",") + "\n" for line in lines).encode())
+            lines = [line + _later(kind, row) for line, row in zip(lines, rows, strict=True)]
+        self._hash.update(_json_lines(lines))
 
     def spelled(self) -> list[str]:
         """Return the ids and the digest as the audit log keeps them."""
@@ -105,15 +104,26 @@ def read_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _later(kind: FactKind, row: Mapping[str, Any]) -> tuple[list[Any], ...]:
-    return tuple([name, row[name]] for name in kind.later if row[name] is not None)
+    return tuple([name, *_column(kind, name, [row[name]])] for name in kind.later if row[name] is not None)
 
 
-def _spelled(value: Any) -> Any:
-    """Spell a value the same whether it comes from a service or from either engine."""
-    if isinstance(value, Decimal):
-        return plain(value)
-    return iso(value) if isinstance(value, datetime) else value
+def _column(kind: FactKind, name: str, values: list[Any]) -> list[Any]:
+    """Return the values of a column such that they are the same from a service and from either engine."""
+    held = kind.table.c[name].type
+    if isinstance(held, FixedPoint):
+        return [None if value is None else plain(value) for value in values]
+    if isinstance(held, UTCDateTime):
+        return [None if value is None else value.astimezone(UTC) for value in values]
+    return values
 
 
-_encode = json.JSONEncoder(separators=("\0", ":"), default=_spelled).encode
-"""Asks only for what JSON does not have: most values of a row are text and whole numbers."""
+def _json_lines(lines: Iterable[tuple[Any, ...]]) -> bytes:
+    """Spell a line a row, in JSON of printable ASCII: an instant is one of RFC 3339."""
+    spelled = _ENCODER.encode_lines(lines)
+    if spelled.isascii() and b"\x7f" not in spelled:
+        return spelled
+    return _NOT_PRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], spelled.decode()).encode()
+
+
+_ENCODER = msgspec.json.Encoder()
+_NOT_PRINTABLE = re.compile("[\x7f-\U0010ffff]+")
