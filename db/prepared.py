@@ -6,11 +6,13 @@ To look up a statement, bind its values and convert them takes SQLAlchemy longer
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, CursorResult, Dialect, Executable
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import ClauseElement
@@ -54,20 +56,34 @@ def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: s
     `conflict` is what follows ON CONFLICT, if anything.
     """
     connection = session.connection()
-    return connection.exec_driver_sql(*_insertion(connection, model, rows, conflict)).rowcount
+    return _run(connection, _insertion(connection, model, rows, conflict))
 
 
-def _insertion(connection: Connection, model: type[SQLModel], rows: Rows, conflict: str) -> Statement:
+def _insertion(connection: Connection, model: type[SQLModel], rows: Rows, conflict: str) -> list[Statement]:
     names = tuple(rows[0])
-    statement = f"INSERT INTO {model.__tablename__} ({', '.join(names)})"
-    values: Any
-    if connection.dialect.name == "sqlite":
-        statement += f" VALUES ({', '.join('?' * len(names))})"
-        values = list(zip(*stored(connection, model, rows), strict=True))
-    else:
+    start = f"INSERT INTO {model.__tablename__} ({', '.join(names)})"
+    end = f" ON CONFLICT {conflict}" if conflict else ""
+    if connection.dialect.name != "sqlite":
         spelled, values = given(connection, model, rows)
-        statement += f" SELECT * FROM {spelled}"
-    return f"{statement} ON CONFLICT {conflict}" if conflict else statement, values
+        return [(f"{start} SELECT * FROM {spelled}{end}", values)]
+    one = f"({', '.join('?' * len(names))})"
+    values = list(zip(*stored(connection, model, rows), strict=True))
+    return [(f"{start} VALUES {', '.join([one] * size)}{end}", together) for size, together in _together(values)]
+
+
+_TOGETHER = (1000, 100, 10, 1)
+"""How many rows a statement of SQLite has: it sets every page aside that a statement changes, since one with triggers
+may fail in the middle, and does so once for many rows. Few sizes are few statements to prepare."""
+
+
+def _together(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+    """Yield how many rows a statement has, and its values for each time that it is run; the rows keep their order."""
+    start = 0
+    for size in _TOGETHER:
+        end = len(rows) - (len(rows) - start) % size
+        if start < end:
+            yield size, [tuple(chain.from_iterable(rows[at : at + size])) for at in range(start, end, size)]
+        start = end
 
 
 def addition(
@@ -77,12 +93,28 @@ def addition(
     keys: Sequence[str],
     sums: Sequence[str],
     sets: Sequence[str] = (),
-) -> Statement:
+) -> list[Statement]:
     """Spell that the `sums` columns are added to the rows with these keys and the `sets` overwritten, in this order."""
     changes = [f"{name} = {model.__tablename__}.{name} + excluded.{name}" for name in sums]
     changes += [f"{name} = excluded.{name}" for name in sets]
     conflict = f"({', '.join(keys)}) DO UPDATE SET {', '.join(changes)}"
     return _insertion(session.connection(), model, rows, conflict)
+
+
+def add_rows(
+    session: Session,
+    model: type[SQLModel],
+    rows: Rows,
+    keys: Sequence[str],
+    sums: Sequence[str],
+    sets: Sequence[str] = (),
+) -> None:
+    """Do now what `addition` spells."""
+    _run(session.connection(), addition(session, model, rows, keys, sums, sets))
+
+
+def _run(connection: Connection, statements: Iterable[Statement]) -> int:
+    return sum(connection.exec_driver_sql(*statement).rowcount for statement in statements)
 
 
 def given(connection: Connection, model: type[SQLModel], rows: Rows) -> Statement:
@@ -133,7 +165,7 @@ def among(connection: Connection, pairs: Sequence[tuple[str, str]]) -> Statement
 def loaded(connection: Connection, model: type[SQLModel], names: tuple[str, ...], rows: Iterable[Any]) -> list[Any]:
     """Return rows of these columns, as the driver gave them, with the values that the model's columns have."""
     columns = list(zip(*rows, strict=True))
-    converters = _converters(connection.dialect, model, names, loading=True)
+    converters = _loaders(connection.dialect, model, names)
     values = [map(convert, each) if convert else each for convert, each in zip(converters, columns, strict=False)]
     return list(zip(*values, strict=True))
 
@@ -147,34 +179,36 @@ def stored(connection: Connection, model: type[SQLModel], rows: Rows) -> list[li
         if convert is not None:
             # Much is the same in all rows: the time of writing, and what this kind of row leaves empty.
             same = values.count(values[0]) == len(values)
-            values = [convert(values[0])] * len(values) if same else list(map(convert, values))
+            values = convert(values[:1]) * len(values) if same else convert(values)
         columns.append(values)
     return columns
 
 
 @lru_cache
-def _converters(
-    dialect: Dialect, model: type[SQLModel], names: tuple[str, ...], *, loading: bool = False
-) -> tuple[Any, ...]:
+def _loaders(dialect: Dialect, model: type[SQLModel], names: tuple[str, ...]) -> tuple[Any, ...]:
     types = [table_of(model).c[name].type for name in names]
-    if loading:
-        return tuple(each.dialect_impl(dialect).result_processor(dialect, None) for each in types)
-    return tuple(_storing(dialect, each) for each in types)
+    return tuple(each.dialect_impl(dialect).result_processor(dialect, None) for each in types)
 
 
-def _storing(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
-    """Return what makes a value of this type one for the driver; for the commonest types in one step."""
-    if isinstance(kind, FixedPoint):
-        return kind.stored
+@lru_cache
+def _converters(dialect: Dialect, model: type[SQLModel], names: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(_storing(dialect, table_of(model).c[name].type) for name in names)
+
+
+def _storing(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[list[Any]], list[Any]] | None:
+    """Return what makes the values of a column of this type those for the driver; commonest types in one step."""
     if isinstance(kind, UTCDateTime) and dialect.name == "sqlite":
-        return _sqlite_instant
-    return kind.dialect_impl(dialect).bind_processor(dialect)
+        return _sqlite_instants
+    each = kind.stored if isinstance(kind, FixedPoint) else kind.dialect_impl(dialect).bind_processor(dialect)
+    return None if each is None else lambda values: list(map(each, values))
 
 
-def _sqlite_instant(instant: datetime | None) -> str | None:
-    """Spell an instant as SQLAlchemy does for SQLite, in UTC and always with its microseconds."""
-    if instant is None:
-        return None
-    if instant.tzinfo is None:
+def _sqlite_instants(instants: list[datetime | None]) -> list[str | None]:
+    """Spell instants as SQLAlchemy does for SQLite, in UTC and always with microseconds; one by one is slower."""
+    there = [each for each in instants if each is not None]
+    if any(each.tzinfo is None for each in there):
         raise ValueError("an instant has a time zone")
-    return instant.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+    encoded = msgspec.json.encode([each.astimezone(UTC) for each in there]).decode()
+    # RFC 3339, as in "2026-11-24T09:30:00Z", with six decimals where there are any.
+    spelled = (f"{each[:10]} {each[11:-1]}{'' if '.' in each else '.000000'}" for each in encoded[2:-2].split('","'))
+    return [None if each is None else next(spelled) for each in instants]

@@ -56,11 +56,13 @@ class FixedPoint(TypeDecorator[Decimal]):
 
     def stored(self, value: Any) -> int | None:
         """Scale a Decimal or int to the stored whole number; refuse floats and anything finer than the scale."""
+        if isinstance(value, Decimal):
+            return scaled(value, self.scale)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (Decimal, int)):
+        if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"expected a Decimal, got {type(value).__name__}")
-        return scaled(value if isinstance(value, Decimal) else Decimal(value), self.scale)
+        return scaled(Decimal(value), self.scale)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Turn the stored whole number back into a Decimal."""

@@ -353,3 +353,15 @@ def test_calls_are_recorded_also_after_the_largest_id_there_is(sqlite_ledger: Le
     assert get_pool(sqlite_ledger, "openai").used_amount == 3
     settle(sqlite_ledger)
     assert (reconcile(sqlite_ledger), verify_audit(sqlite_ledger).findings) == ((), ())
+
+
+def test_calls_get_ids_in_their_order_however_many_there_are(ledger: Ledger) -> None:
+    numbers = [*range(1500), *range(0, 1500, 7), *range(1500, 2345)]
+    recorded = record_usage(ledger, [usage(request_id=f"r{number:04d}", cost_amount=NANO) for number in numbers])
+    assert recorded == RecordResult(2345, 215, (), 0)
+    again = [usage(request_id=f"r{number:04d}", cost_amount=NANO) for number in range(2300, 2411)]
+    assert record_usage(ledger, again) == RecordResult(66, 45, (), 0)
+    ids = query(ledger, "SELECT request_id FROM usage_records ORDER BY id")
+    assert [request_id for (request_id,) in ids] == [f"r{number:04d}" for number in range(2411)]
+    assert reconcile(ledger) == ()
+    assert verify_audit(ledger).findings == ()

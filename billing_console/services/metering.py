@@ -21,7 +21,7 @@ from billing_console.services.archived import archived_requests
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
 from billing_console.services.changes import change
-from billing_console.services.counters import count, effect_of
+from billing_console.services.counters import count
 from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import bills, cost_of
@@ -206,14 +206,13 @@ def write_usage(session: Session, ledger: Ledger, records: Sequence[NewUsage], i
     for position, record in enumerate(records):
         first.setdefault((record.provider_id, record.request_id), position)
     rows = [_row(records[position], book, import_id) for position in first.values()]
-    ids = _insert_new(session, rows)
     new: dict[int, Mapping[str, Any]] = {}
-    for (key, position), row in zip(first.items(), rows, strict=True):
-        if key in ids:
-            row["id"] = ids[key]
+    for position, row, row_id in zip(first.values(), rows, _insert_new(session, rows), strict=True):
+        if row_id is not None:
+            row["id"] = row_id
             new[position] = row
-    count(session, ledger, map(effect_of, new.values()))
-    repeats = sorted(set(range(len(records))) - new.keys())
+    count(session, ledger, new.values())
+    repeats = [position for position in range(len(records)) if position not in new]
     return Written(new, _differing(session, records, repeats))
 
 
@@ -257,22 +256,26 @@ def vouch(trail: Trail, rows: Iterable[Mapping[str, Any]]) -> None:
     trail.fact(COSTS, *(row for row in written if row["cost_amount"] is not None))
 
 
-def _insert_new(session: Session, rows: list[dict[str, Any]]) -> dict[tuple[str, str], int]:
-    """Insert the rows whose request is new, and return their ids by key; the database decides, so no race can."""
+def _insert_new(session: Session, rows: list[dict[str, Any]]) -> Iterable[int | None]:
+    """Insert the rows whose request is new and return their ids, None for the others; the database decides which."""
     if not is_sqlite(session):
-        return insert_claimed(session, rows)
+        return _by_key(rows, insert_claimed(session, rows))
     connection = session.connection()
     newest = _NEWEST.run(connection).scalar() or 0
     if newest > _FAR:
         statement = insert(table_of(UsageRecord)).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
         asked = statement.returning(_RECORDS.provider_id, _RECORDS.request_id, _RECORDS.id)
-        return {(provider, request): row_id for provider, request, row_id in connection.execute(asked, rows)}
+        return _by_key(rows, connection.execute(asked, rows))
     new = insert_rows(session, UsageRecord, rows, "(provider_id, request_id) DO NOTHING")
     # Nobody else writes meanwhile, and ids go up one by one.
     if new == len(rows):
-        return {(row["provider_id"], row["request_id"]): row_id for row_id, row in enumerate(rows, newest + 1)}
-    written = _AFTER.run(connection, newest=newest)
-    return {(provider, request): row_id for provider, request, row_id in written}
+        return range(newest + 1, newest + 1 + new)
+    return _by_key(rows, _AFTER.run(connection, newest=newest))
+
+
+def _by_key(rows: list[dict[str, Any]], written: Iterable[Any]) -> Iterable[int | None]:
+    ids = {(provider_id, request_id): row_id for provider_id, request_id, row_id in written}
+    return [ids.get((row["provider_id"], row["request_id"])) for row in rows]
 
 
 _FAR = 2**62

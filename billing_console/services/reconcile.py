@@ -26,7 +26,7 @@ from billing_console.services.session import reading
 from billing_console.services.thresholds import status_of
 from db.damage import CHECKED, require_sound
 from db.partitions import know_requests, unknown_requests
-from db.prepared import addition
+from db.prepared import add_rows
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -342,7 +342,7 @@ def _put(model: Any, key: dict[str, Any], values: dict[str, Any], if_new: dict[s
 
     def mend(session: Session) -> None:
         row = key | values | (if_new or {})
-        session.connection().exec_driver_sql(*addition(session, model, [row], list(key), (), list(values)))
+        add_rows(session, model, [row], list(key), (), list(values))
 
     return mend
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -17,7 +17,7 @@ from billing_console.services.actions import Action
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
 from billing_console.services.changes import change
-from billing_console.services.counters import count, effect_of
+from billing_console.services.counters import count
 from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import MOST_QUANTITY, MOST_TOKENS, vouch
@@ -109,7 +109,7 @@ def _settle_batch(
     book = PriceBook(session, pairs)
     register(session, ledger, book.unknown)
     _price(session, book, [row for row in rows if row["cost_amount"] is None])
-    count(session, ledger, map(effect_of, rows))
+    count(session, ledger, rows)
     unpriced = sum(row["cost_amount"] is None for row in rows)
     trail.note(None, {"recorded": len(rows), "unpriced": unpriced})
     vouch(trail, rows)
@@ -204,13 +204,12 @@ def _reprice_batch(
         return 0, 0, Decimal(0)
     book = PriceBook(session, {(row["provider_id"], row["model_id"]) for row in rows})
     priced = _price(session, book, rows)
-    effects = [replace(effect_of(row), usage=Decimal(0), calls=0, failures=0) for row in priced]
-    count(session, ledger, effects)
-    cost = sum((effect.cost for effect in effects), Decimal(0))
+    count(session, ledger, priced, only_cost=True)
+    cost = sum((row["cost_amount"] for row in priced), Decimal(0))
     if priced:
         trail.note(None, {"priced": len(priced), "cost": cost})
     trail.fact(COSTS, *priced)
-    return rows[-1]["id"], len(effects), cost
+    return rows[-1]["id"], len(priced), cost
 
 
 def _unpriced(ledger: Ledger, provider_id: str | None, model_id: str | None) -> int:
