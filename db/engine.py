@@ -164,6 +164,16 @@ class Database:
         return self.url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
+def make_room(session: Session) -> None:
+    """Have SQLite keep in memory all that a long transaction changes, up to 32 MB, for as long as it is connected.
+
+    What finds no room is written before the commit, and from then on nobody can read.
+    """
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA cache_size = -32000")
+
+
 @contextmanager
 def _known(connections: dict[int, Any], connection: Connection) -> Iterator[None]:
     """Keep this thread's connection among others while it is in use, so that another thread can stop it."""

@@ -27,7 +27,14 @@ from billing_console.services.costs import CostFilter, cost_rows
 from billing_console.services.ledger import Ledger
 from billing_console.services.reconcile import reconcile
 from billing_console.services.side_by_side import AT_ONCE
-from billing_console.services.usage_import import BATCH, Imported, ImportOptions, import_usage
+from billing_console.services.usage_import import (
+    POSTGRESQL_BATCH,
+    SQLITE_BATCH,
+    Imported,
+    ImportOptions,
+    batch_of,
+    import_usage,
+)
 from billing_console.services.usage_rows import FieldSources
 from db.engine import LOCK_TIMEOUT_SECONDS
 from db.values import UsageType
@@ -153,11 +160,12 @@ def test_rows_of_all_five_usage_types_are_imported_and_billed_in_their_own_unit(
 
 
 def test_two_imports_of_one_file_at_once_record_each_row_once(ledger: Ledger, tmp_path: Path) -> None:
-    file = many(tmp_path / "usage.csv", BATCH + 100)
+    size = batch_of(ledger)
+    file = many(tmp_path / "usage.csv", size + 100)
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda each: take(ledger, each), [file, file]))
-    assert sum(each.imported for each in done) == sum(each.duplicates for each in done) == BATCH + 100
-    assert query(ledger, "SELECT count(*) FROM usage_records") == [(BATCH + 100,)]
+    assert sum(each.imported for each in done) == sum(each.duplicates for each in done) == size + 100
+    assert query(ledger, "SELECT count(*) FROM usage_records") == [(size + 100,)]
     assert reconcile(ledger) == ()
 
 
@@ -201,10 +209,11 @@ def test_a_strict_import_with_one_bad_row_or_conflict_imports_nothing(ledger: Le
 
 
 def test_a_strict_import_without_bad_rows_imports_several_files_at_once(ledger: Ledger, tmp_path: Path) -> None:
-    files = many(tmp_path / "a.csv", BATCH + 1), written(tmp_path / "b.csv", row(requestId="b-1"), row(requestId="r-1"))
-    assert counts(take(ledger, *files, strict=True)) == (BATCH + 2, 1, 0, BATCH + 2)
+    size = batch_of(ledger)
+    files = many(tmp_path / "a.csv", size + 1), written(tmp_path / "b.csv", row(requestId="b-1"), row(requestId="r-1"))
+    assert counts(take(ledger, *files, strict=True)) == (size + 2, 1, 0, size + 2)
     before = everything(ledger)
-    assert counts(take(ledger, *files, strict=True)) == (0, BATCH + 3, 0, 0)
+    assert counts(take(ledger, *files, strict=True)) == (0, size + 3, 0, 0)
     assert everything(ledger) == before
     assert reconcile(ledger) == ()
 
@@ -599,36 +608,39 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(run: Commands, tmp_
 def test_a_stream_that_breaks_off_leaves_whole_batches_and_says_how_to_go_on(
     run_anywhere: Commands, tmp_path: Path
 ) -> None:
-    whole = gzip.compress(many(tmp_path / "usage.csv", 4 * BATCH).read_bytes() + os.urandom(100_000).hex().encode())
+    size = SQLITE_BATCH if run_anywhere.url.startswith("sqlite") else POSTGRESQL_BATCH
+    whole = gzip.compress(many(tmp_path / "usage.csv", 4 * size).read_bytes() + os.urandom(100_000).hex().encode())
     file = tmp_path / "cut.csv.gz"
     file.write_bytes(whole[:-50_000])
     done = run_anywhere("usage", "import", str(file))
     assert done.code == 3
-    assert f"{4 * BATCH} records were imported; the same command again goes on from there." in done.err
+    assert f"{4 * size} records were imported; the same command again goes on from there." in done.err
     assert run_anywhere("reconcile").code == 0
 
 
 def test_of_two_rows_with_one_request_in_neighbouring_batches_the_first_is_recorded(
     ledger: Ledger, tmp_path: Path
 ) -> None:
-    rows = [row(requestId=f"r-{n}") for n in range(6 * BATCH)]
+    size = batch_of(ledger)
+    rows = [row(requestId=f"r-{n}") for n in range(6 * size)]
     for batch in range(1, 6):
-        rows[batch * BATCH] |= {"requestId": f"r-{batch * BATCH - 1}", "inputTokens": "777"}
+        rows[batch * size] |= {"requestId": f"r-{batch * size - 1}", "inputTokens": "777"}
     file = written(tmp_path / "usage.csv", *rows)
-    assert counts(take(ledger, file)) == (6 * BATCH - 5, 0, 5, 6 * BATCH - 5)
-    assert [line for line, _reason in reasons(file)] == [batch * BATCH + 2 for batch in range(1, 6)]
+    assert counts(take(ledger, file)) == (6 * size - 5, 0, 5, 6 * size - 5)
+    assert [line for line, _reason in reasons(file)] == [batch * size + 2 for batch in range(1, 6)]
     assert query(ledger, "SELECT COUNT(*) FROM usage_records WHERE input_tokens = 777") == [(0,)]
 
 
 def test_rejects_are_in_the_order_of_the_file_whenever_they_are_found_out(ledger: Ledger, tmp_path: Path) -> None:
-    rows = [row(requestId=f"r-{n}") for n in range(5 * BATCH)]
+    size = batch_of(ledger)
+    rows = [row(requestId=f"r-{n}") for n in range(5 * size)]
     for batch in range(1, 5):
-        rows[batch * BATCH + 10] |= {"requestId": f"r-{batch}", "inputTokens": "777"}
-        rows[batch * BATCH + 5] |= {"inputTokens": "many"}
+        rows[batch * size + 10] |= {"requestId": f"r-{batch}", "inputTokens": "777"}
+        rows[batch * size + 5] |= {"inputTokens": "many"}
     file = written(tmp_path / "usage.csv", *rows)
     assert take(ledger, file).rejected == 8
     lines = [line for line, _reason in reasons(file)]
-    assert lines == [batch * BATCH + place for batch in range(1, 5) for place in (7, 12)]
+    assert lines == [batch * size + place for batch in range(1, 5) for place in (7, 12)]
     assert reconcile(ledger) == ()
 
 
@@ -713,9 +725,10 @@ def test_a_read_only_session_imports_nothing(run: Commands, tmp_path: Path) -> N
 def test_an_interrupted_import_shows_progress_keeps_whole_batches_and_goes_on_when_run_again(
     run_anywhere: Commands, tmp_path: Path, batches: int
 ) -> None:
-    rows = batches * BATCH + 500
+    size = SQLITE_BATCH if run_anywhere.url.startswith("sqlite") else POSTGRESQL_BATCH
+    rows = batches * size + 500
     text = many(tmp_path / "usage.csv", rows).read_text()
-    head = "".join(text.splitlines(keepends=True)[: batches * BATCH + 200])
+    head = "".join(text.splitlines(keepends=True)[: batches * size + 200])
     terminal, end = pty.openpty()
     program = subprocess.Popen(
         [PROGRAM, "--database", run_anywhere.url, "usage", "import", "-"],
@@ -730,14 +743,14 @@ def test_an_interrupted_import_shows_progress_keeps_whole_batches_and_goes_on_wh
     program.stdin.flush()
     # All that can be told of before more is read: what is under way side by side is told of after it.
     told = batches if batches == 1 or run_anywhere.url.startswith("sqlite") else batches - AT_ONCE
-    until(terminal, f"{told * BATCH} rows")
+    until(terminal, f"{told * size} rows")
     program.send_signal(signal.SIGINT)
     assert program.wait(PATIENCE_SECONDS) == 130
     shown = until(terminal, " records were imported; the same command again goes on from there.")
     os.close(terminal)
     program.stdin.close()
     kept = len(run_anywhere("usage", "list", "--format", "jsonl", "--limit", "99999").jsonl)
-    assert kept in range(BATCH, batches * BATCH + 1, BATCH) and f"{kept} records were imported" in shown
+    assert kept in range(size, batches * size + 1, size) and f"{kept} records were imported" in shown
     again = run_anywhere("usage", "import", str(tmp_path / "usage.csv"))
     assert again.out == f"Imported: {rows - kept}. Duplicates: {kept}. Rejected: 0. Unpriced: {rows - kept}.\n"
     assert run_anywhere("reconcile").code == 0
@@ -746,9 +759,10 @@ def test_an_interrupted_import_shows_progress_keeps_whole_batches_and_goes_on_wh
 def test_an_interrupted_import_does_not_wait_for_what_others_have_locked(
     postgres_url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, opened: OpenLedger
 ) -> None:
+    size = POSTGRESQL_BATCH
     ledger = opened(postgres_url)
     spend(ledger, "1", user_id="held")
-    rows = [row(requestId=f"r-{n}", userId="held" if n >= BATCH else "free") for n in range(2 * BATCH)]
+    rows = [row(requestId=f"r-{n}", userId="held" if n >= size else "free") for n in range(2 * size)]
     file = written(tmp_path / "usage.csv", *rows)
     terminal, end = pty.openpty()
     with ledger.database.writing() as session:
@@ -760,14 +774,14 @@ def test_an_interrupted_import_does_not_wait_for_what_others_have_locked(
             env=os.environ | {"TERM": "xterm"},
         )
         os.close(end)
-        until(terminal, f"{BATCH} rows")
+        until(terminal, f"{size} rows")
         program.send_signal(signal.SIGINT)
         # Before it would give up the lock by itself.
         assert program.wait(LOCK_TIMEOUT_SECONDS / 2) == 130
-    until(terminal, f"{BATCH} records were imported; the same command again goes on from there.")
+    until(terminal, f"{size} records were imported; the same command again goes on from there.")
     os.close(terminal)
     again = Commands(postgres_url, capsys)("usage", "import", str(file))
-    assert again.out == f"Imported: {BATCH}. Duplicates: {BATCH}. Rejected: 0. Unpriced: {BATCH}.\n"
+    assert again.out == f"Imported: {size}. Duplicates: {size}. Rejected: 0. Unpriced: {size}.\n"
 
 
 def until(terminal: int, words: str) -> str:

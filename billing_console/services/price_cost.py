@@ -120,7 +120,7 @@ def cost_of(
     total = Decimal(0)
     for _kind, count, each in _parts(price, input_tokens, cached_input_tokens, output_tokens, quantity):
         if count:
-            total = EXACT.add(total, EXACT.multiply(count, each))
+            total = EXACT.fma(count, each, total)
     return to_nano(EXACT.divide(total, PER_UNIT[price.unit]))
 
 

@@ -38,11 +38,14 @@ from billing_console.tabular import (
     open_table,
 )
 from billing_console.text import one_line
+from db.engine import make_room
 from db.schema import UsageImport
 from db.statements import row_of
 
-BATCH = 2000
-"""Rows a transaction, at most; with more, others who write to SQLite would wait longer."""
+SQLITE_BATCH = 10_000
+POSTGRESQL_BATCH = 2000
+"""Rows a transaction, at most. SQLite writes and flushes every page that changed with each, so it takes many rows; with
+more still, others who write would wait longer than half a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,11 @@ class Imported:
             duplicates=self.duplicates + result.duplicates,
             unpriced=self.unpriced + result.unpriced,
         )
+
+
+def batch_of(ledger: Ledger) -> int:
+    """Return how many rows of a file a transaction has, at most."""
+    return SQLITE_BATCH if ledger.database.is_sqlite else POSTGRESQL_BATCH
 
 
 Progress = Callable[[Imported, int], None]
@@ -176,7 +184,7 @@ class _Run:
         with self.table(source) as (table, reader):
             block_reader = BlockReader(reader)
             before = self._position
-            for number, blocks in enumerate(_chunks(table.blocks)):
+            for number, blocks in enumerate(_chunks(table.blocks, batch_of(self.ledger))):
                 if number == 0 and table.columns is None:
                     reader.check_first(list(chain.from_iterable(blocks)))
                 batch = _Batch(source, rejects)
@@ -231,8 +239,8 @@ class _Run:
                     take(self.batches(source, rejects))
 
 
-def _chunks(blocks: Iterator[Sequence[Row]]) -> Iterator[list[Sequence[Row]]]:
-    while chunk := list(islice(blocks, BATCH // BLOCK)):
+def _chunks(blocks: Iterator[Sequence[Row]], rows: int) -> Iterator[list[Sequence[Row]]]:
+    while chunk := list(islice(blocks, rows // BLOCK)):
         yield chunk
 
 
@@ -286,6 +294,7 @@ def _record(run: _Run, source: _Source, calls: Calls, number: int | None) -> _Re
     """Record a batch in one transaction; where the ledger refuses it, find the rows at fault by halving."""
 
     def work(session: Session, trail: Trail) -> tuple[int, RecordResult]:
+        make_room(session)
         known = number if number is not None else run.register(session, trail, source)
         result = record_usage_in(session, run.ledger, trail, calls.usages, known)
         if not result.recorded:
@@ -322,6 +331,7 @@ def _import_strictly(run: _Run, sources: Sequence[_Source]) -> None:
         return
 
     def work(session: Session, trail: Trail) -> None:
+        make_room(session)
         run.counts = Imported()
         numbers: list[int] = []
 

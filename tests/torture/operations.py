@@ -28,7 +28,7 @@ from billing_console.services.pools import list_pools
 from billing_console.services.quotas import grant_quota, list_quotas
 from billing_console.services.recharges import recharge
 from billing_console.services.session import reading
-from billing_console.services.usage_import import BATCH, ImportOptions, import_usage
+from billing_console.services.usage_import import SQLITE_BATCH, ImportOptions, batch_of, import_usage
 from billing_console.services.usage_rows import FieldSources
 from db.schema import UsageRecord
 from db.statements import table_of
@@ -116,7 +116,7 @@ def operation(seed: str, key: str, kinds: Mapping[str, int] = WRITES) -> Operati
     if kind == "import":
         amount = choose.randrange(1, 10**7) * NANO
     kind = "gateway" if key.startswith("gateway") else kind
-    rows = choose.randrange(BATCH + 1, BATCH + 200) if kind == "import" else 0
+    rows = choose.randrange(SQLITE_BATCH + 1, SQLITE_BATCH + 200) if kind == "import" else 0
     return Operation(key, kind, choose.choice(PROVIDERS), choose.choice(USERS), amount, rows)
 
 
@@ -155,9 +155,9 @@ def _check(ledger: Ledger, wanted: Operation) -> bool:
 
 
 def _import(ledger: Ledger, wanted: Operation) -> bool:
-    """Import a file of two batches, whose rows have no request ids of their own."""
+    """Import a file of several batches, whose rows have no request ids of their own."""
     there = imported_rows(ledger, wanted)
-    assert there in (0, BATCH, wanted.rows), f"{wanted}: {there} rows"
+    assert there == wanted.rows or there % batch_of(ledger) == 0, f"{wanted}: {there} rows"
     head = "createdAt,userId,providerId,modelId,usageType,inputTokens,outputTokens,costAmount\n"
     row = (
         f"2026-03-10T12:00:00+08:00,{wanted.user},{wanted.provider},import {wanted.key},text_generation,1,1,"
