@@ -60,6 +60,10 @@ class Attempts(Generic[Result]):
                 raise
             return earlier
 
+    def forget(self) -> None:
+        """Let go of the work: what retries has a circle of references, and would keep it until garbage is collected."""
+        del self._work, self._done
+
     def may_pass(self, error: BaseException) -> bool:
         """Tell whether another attempt may succeed: the race was lost, or the server was and may come back."""
         return lost_race(error) or self._lost_server(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -128,9 +127,10 @@ class PriceBook:
 
     def in_force(self, provider_id: str, model_id: str, usage_type: str, at: datetime) -> PriceVersion | None:
         """Return the price that holds at an instant, None while there is none."""
-        versions = self._versions.get((provider_id, model_id, usage_type), [])
-        position = bisect_right(versions, at, key=lambda price: price.effective_from)
-        return versions[position - 1] if position else None
+        for version in reversed(self._versions.get((provider_id, model_id, usage_type), ())):
+            if version.effective_from <= at:
+                return version
+        return None
 
 
 def set_price(ledger: Ledger, new: NewPrice) -> PriceView:

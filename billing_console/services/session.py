@@ -149,3 +149,5 @@ def in_transaction(
         )(attempts.run)
     except (SQLAlchemyError, FileReplaced, *DAMAGE) as error:
         raise (uncertain(database, key) if attempts.may_be_done else explain(error, database)) from error
+    finally:
+        attempts.forget()
