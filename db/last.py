@@ -6,11 +6,13 @@ and not for as long as this program does.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from sqlmodel import Session
 
 from db.postgresql import run_together
+from db.sqlite import Upsert, run_in_turn
 
 Statement = tuple[str, Any]
 """SQL as the driver takes it, and its values."""
@@ -18,7 +20,7 @@ Statement = tuple[str, Any]
 _LAST = "last statements"
 
 
-def at_last(session: Session, *statements: Statement) -> None:
+def at_last(session: Session, *statements: Statement | Upsert) -> None:
     """Have statements run at the end of the transaction, after those given before."""
     session.info.setdefault(_LAST, []).extend(statements)
 
@@ -26,11 +28,14 @@ def at_last(session: Session, *statements: Statement) -> None:
 def run_last(session: Session, *, commit: bool = False) -> None:
     """Run these statements now, for what reads what they change; with `commit` PostgreSQL commits in the same trip."""
     statements = session.info.pop(_LAST, [])
-    if not statements:
-        return
+    if statements:
+        run_now(session, *statements, commit=commit)
+
+
+def run_now(session: Session, *statements: Statement | Upsert, commit: bool = False) -> None:
+    """Run statements whose rows nobody reads."""
     connection = session.connection()
     if connection.dialect.name == "sqlite":
-        for statement, values in statements:
-            connection.exec_driver_sql(statement, values)
+        run_in_turn(connection, statements)
     else:
-        run_together(connection, statements, commit=commit)
+        run_together(connection, cast(Sequence[Statement], statements), commit=commit)

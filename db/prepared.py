@@ -20,7 +20,8 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import Session, SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from db.last import Statement
+from db.last import Statement, run_now
+from db.sqlite import Upsert
 from db.statements import table_of
 from db.types import FixedPoint
 
@@ -56,19 +57,24 @@ def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: s
     `conflict` is what follows ON CONFLICT, if anything.
     """
     connection = session.connection()
-    return _run(connection, _insertion(connection, model, rows, conflict))
-
-
-def _insertion(connection: Connection, model: type[SQLModel], rows: Rows, conflict: str) -> list[Statement]:
-    names = tuple(rows[0])
-    start = f"INSERT INTO {model.__tablename__} ({', '.join(names)})"
-    end = f" ON CONFLICT {conflict}" if conflict else ""
     if connection.dialect.name != "sqlite":
-        spelled, values = given(connection, model, rows)
-        return [(f"{start} SELECT * FROM {spelled}{end}", values)]
-    one = f"({', '.join('?' * len(names))})"
+        return connection.exec_driver_sql(*_from_arrays(connection, model, rows, conflict)).rowcount
     values = list(zip(*stored(connection, model, rows), strict=True))
-    return [(f"{start} VALUES {', '.join([one] * size)}{end}", together) for size, together in _together(values)]
+    statements = [(_inserting(model, tuple(rows[0]), size, conflict), given) for size, given in _together(values)]
+    return sum(connection.exec_driver_sql(*statement).rowcount for statement in statements)
+
+
+def _from_arrays(connection: Connection, model: type[SQLModel], rows: Rows, conflict: str) -> Statement:
+    spelled, values = given(connection, model, rows)
+    end = f" ON CONFLICT {conflict}" if conflict else ""
+    return f"INSERT INTO {model.__tablename__} ({', '.join(rows[0])}) SELECT * FROM {spelled}{end}", values
+
+
+@lru_cache
+def _inserting(model: type[SQLModel], names: tuple[str, ...], size: int, conflict: str) -> str:
+    row = f"({', '.join('?' * len(names))})"
+    end = f" ON CONFLICT {conflict}" if conflict else ""
+    return f"INSERT INTO {model.__tablename__} ({', '.join(names)}) VALUES {', '.join([row] * size)}{end}"
 
 
 _TOGETHER = (1000, 100, 10, 1)
@@ -93,12 +99,22 @@ def addition(
     keys: Sequence[str],
     sums: Sequence[str],
     sets: Sequence[str] = (),
-) -> list[Statement]:
+) -> Statement | Upsert:
     """Spell that the `sums` columns are added to the rows with these keys and the `sets` overwritten, in this order."""
-    changes = [f"{name} = {model.__tablename__}.{name} + excluded.{name}" for name in sums]
-    changes += [f"{name} = excluded.{name}" for name in sets]
-    conflict = f"({', '.join(keys)}) DO UPDATE SET {', '.join(changes)}"
-    return _insertion(session.connection(), model, rows, conflict)
+    connection, table, key = session.connection(), model.__tablename__, ", ".join(keys)
+    if connection.dialect.name != "sqlite":
+        changes = [f"{each} = {table}.{each} + excluded.{each}" for each in sums]
+        changes += [f"{each} = excluded.{each}" for each in sets]
+        return _from_arrays(connection, model, rows, f"({key}) DO UPDATE SET {', '.join(changes)}")
+    columns = dict(zip(rows[0], stored(connection, model, rows), strict=True))
+    changes = [f"{each} = {each} + ?" for each in sums] + [f"{each} = ?" for each in sets]
+    change = f"UPDATE {table} SET {', '.join(changes)} WHERE {' AND '.join(f'{each} = ?' for each in keys)}"
+    return Upsert(
+        change,
+        list(zip(*(columns[each] for each in (*sums, *sets, *keys)), strict=True)),
+        _inserting(model, tuple(columns), 1, ""),
+        list(zip(*columns.values(), strict=True)),
+    )
 
 
 def add_rows(
@@ -110,11 +126,7 @@ def add_rows(
     sets: Sequence[str] = (),
 ) -> None:
     """Do now what `addition` spells."""
-    _run(session.connection(), addition(session, model, rows, keys, sums, sets))
-
-
-def _run(connection: Connection, statements: Iterable[Statement]) -> int:
-    return sum(connection.exec_driver_sql(*statement).rowcount for statement in statements)
+    run_now(session, addition(session, model, rows, keys, sums, sets))
 
 
 def given(connection: Connection, model: type[SQLModel], rows: Rows) -> Statement:

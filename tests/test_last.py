@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session
 
 from billing_console.services.ledger import Ledger
 from db.last import Statement, at_last, run_last
+from db.prepared import addition
+from db.schema import UserQuota
 from tests.conftest import OpenLedger
 from tests.factories import execute, query
 
@@ -64,3 +68,24 @@ def test_a_connection_lost_meanwhile_is_an_error_that_says_so(postgres_url: str,
         at_last(session, step(1), ("SELECT pg_terminate_backend(pg_backend_pid())", ()))
     assert lost.value.connection_invalidated
     assert steps(ledger) == []
+
+
+def test_rows_are_added_to_where_they_are_there_and_made_where_not(ledger: Ledger) -> None:
+    def add(*costs: tuple[str, str]) -> None:
+        moment = ledger.clock()
+        with ledger.database.writing() as session:
+            rows = [
+                {"user_id": user, "used_amount": Decimal(cost), "created_at": moment, "updated_at": moment}
+                for user, cost in costs
+            ]
+            at_last(session, addition(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"]))
+
+    add(("a", "1"), ("c", "2"))
+    add(("a", "0.5"), ("b", "3"), ("c", "0"), ("d", "4"))
+    used = query(ledger, "SELECT user_id, used_amount, used_check FROM user_quotas ORDER BY user_id")
+    assert [(user, Decimal(cost) / 10**9, cost + check) for user, cost, check in used] == [
+        ("a", Decimal("1.5"), 0),
+        ("b", Decimal(3), 0),
+        ("c", Decimal(2), 0),
+        ("d", Decimal(4), 0),
+    ]

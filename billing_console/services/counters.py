@@ -73,7 +73,7 @@ def _count_users(session: Session, now: datetime, users: dict[str, Decimal]) -> 
             {"user_id": user, "used_amount": cost, "created_at": now, "updated_at": now}
             for user, cost in sorted(users.items())
         ]
-        at_last(session, *addition(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"]))
+        at_last(session, addition(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"]))
 
 
 def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> None:
@@ -81,7 +81,7 @@ def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> Non
         keys = ["stat_date", "provider_id", "model_id", "usage_type"]
         sums = ["total_usage", "total_cost", "call_count", "failed_count"]
         rows = [dict(zip(keys + sums, [*key, *values], strict=True)) for key, values in sorted(days.items())]
-        at_last(session, *addition(session, DailyCostStat, rows, keys, sums))
+        at_last(session, addition(session, DailyCostStat, rows, keys, sums))
 
 
 def _count_pools(session: Session, pools: dict[str, Decimal]) -> None:
