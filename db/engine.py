@@ -7,7 +7,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -256,6 +256,16 @@ def _prepare_sqlite(connection: sqlite3.Connection, read_only: bool, durable: bo
         connection.execute(f"PRAGMA journal_mode = {journal}")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
+    if not any(place and os.access(place, os.W_OK | os.X_OK) for place in _temporary_places()):
+        connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _temporary_places() -> Sequence[str | None]:
+    """Return where SQLite makes its temporary files, by its manual; a statement of many rows needs one.
+
+    In a container of which nothing else can be written to there is none.
+    """
+    return os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), "/var/tmp", "/usr/tmp", "/tmp", "."
 
 
 def _sha256(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -169,6 +170,18 @@ def test_an_acknowledged_write_survives_a_power_cut(sqlite_ledger: Ledger, write
     assert pragma(sqlite_ledger, "synchronous", write=write) == (full if fixed else extra)
     assert pragma(sqlite_ledger, "foreign_keys", write=write) == 1
     assert pragma(sqlite_ledger, "busy_timeout", write=write) == 30_000
+
+
+def test_where_nothing_temporary_can_be_written_it_is_kept_in_memory(
+    sqlite_url: str, opened: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pragma(opened(sqlite_url), "temp_store", write=True) == 0
+    # As in a container whose file system is read-only, but for the ledger.
+    monkeypatch.setattr(os, "access", lambda *_place: False)
+    ledger = opened(sqlite_url)
+    assert pragma(ledger, "temp_store", write=True) == 2
+    calls = [usage(request_id=f"r{number}") for number in range(1200)]
+    assert record_usage(ledger, calls).recorded == 1200
 
 
 def test_a_file_that_somebody_put_into_another_journal_mode_is_put_back(sqlite_url: str, opened: OpenLedger) -> None:
