@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 from sqlmodel import Session, SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from db.last import Statement, run_now
+from db.last import Statement
 from db.sqlite import Upsert
 from db.statements import table_of
 from db.types import FixedPoint
@@ -115,18 +115,6 @@ def addition(
         _inserting(model, tuple(columns), 1, ""),
         list(zip(*columns.values(), strict=True)),
     )
-
-
-def add_rows(
-    session: Session,
-    model: type[SQLModel],
-    rows: Rows,
-    keys: Sequence[str],
-    sums: Sequence[str],
-    sets: Sequence[str] = (),
-) -> None:
-    """Do now what `addition` spells."""
-    run_now(session, addition(session, model, rows, keys, sums, sets))
 
 
 def given(connection: Connection, model: type[SQLModel], rows: Rows) -> Statement:

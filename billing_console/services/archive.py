@@ -44,8 +44,9 @@ from billing_console.services.reconcile import compare, stats_of
 from billing_console.services.session import reading
 from billing_console.services.settlement import settle
 from billing_console.services.spans import Span, Taken, spans_of
+from db.last import run_now
 from db.partitions import drop_until, lock_until, may_make_partitions
-from db.prepared import add_rows
+from db.prepared import addition
 from db.schema import (
     ArchivedCost,
     ArchivedRequest,
@@ -252,11 +253,11 @@ def _keep_sums(session: Session, ledger: Ledger, unit: Unit, condition: ColumnEl
         for keys, sums in stats_of(session, ledger, day, condition):
             stats.append(dict(zip((*archived.KEYS, *archived.SUMS), (*keys, *sums), strict=True)))
         day += timedelta(days=1)
-    add_rows(session, ArchivedStat, stats, archived.KEYS, archived.SUMS)
+    run_now(session, addition(session, ArchivedStat, stats, archived.KEYS, archived.SUMS))
     spent = select(RECORDS.c.user_id, func.sum(RECORDS.c.cost_amount)).where(condition, RECORDS.c.user_id.is_not(None))
     costs = [{"user_id": user, "cost_amount": cost} for user, cost in run(spent.group_by(RECORDS.c.user_id))]
     if costs:
-        add_rows(session, ArchivedCost, costs, ["user_id"], ["cost_amount"])
+        run_now(session, addition(session, ArchivedCost, costs, ["user_id"], ["cost_amount"]))
     requests = table_of(ArchivedRequest)
     chosen = select(RECORDS.c.provider_id, RECORDS.c.request_id, RECORDS.c.id, RECORDS.c.created_at).where(condition)
     run(insert(requests).from_select([column.name for column in requests.columns], chosen))
