@@ -21,7 +21,7 @@ from billing_console.services.pools import list_pools
 from billing_console.services.quota_list import quota_page
 from billing_console.services.session import reading
 from billing_console.services.usage import usage_page
-from billing_console.services.usage_query import Position, UsageFilter
+from billing_console.services.usage_filter import Position, UsageFilter
 from billing_console.services.usage_totals import usage_totals
 from db.values import CallStatus, UsageType
 

@@ -65,8 +65,12 @@ class FixedPoint(TypeDecorator[Decimal]):
         return scaled(Decimal(value), self.scale)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """Turn the stored whole number back into a Decimal."""
-        return None if value is None else Decimal(int(value)).scaleb(-self.scale)
+        """Return the value of what is stored."""
+        return None if value is None else self.loaded(value)
+
+    def loaded(self, value: Any) -> Decimal:
+        """Turn the stored whole number, or a sum of such, back into a Decimal."""
+        return Decimal(int(value)).scaleb(-self.scale)
 
 
 def scaled(value: Decimal, scale: int) -> int:

@@ -36,7 +36,7 @@ def statements(ledger: Ledger, table: str = "usage_records") -> Iterator[list[tu
 
     def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         by_outbox = "usage_records" in table and "usage_outbox" in statement
-        if re.search(rf"FROM (?:pair, )?{table}\b", statement) and not by_outbox:
+        if re.search(rf"FROM (?:pair CROSS JOIN )?{table}\b", statement) and not by_outbox:
             seen.append((statement, parameters))
 
     event.listen(ledger.database.engine, "before_cursor_execute", remember)

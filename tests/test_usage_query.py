@@ -16,7 +16,7 @@ from billing_console.errors import InvalidInput, NotFound
 from billing_console.services.ledger import Ledger
 from billing_console.services.metering import record_usage
 from billing_console.services.usage import UsageFilter, UsageRow, usage_details, usage_page
-from billing_console.services.usage_query import Position
+from billing_console.services.usage_filter import Position
 from billing_console.services.usage_totals import UsageTotals, count_usage, usage_totals
 from db.values import CallStatus, UsageType
 from tests.factories import NOON, gateway_insert, query, spend, usage

@@ -14,7 +14,7 @@ from billing_console.errors import InvalidInput
 from billing_console.i18n import _
 from billing_console.services.costs import CostFilter, last_days
 from billing_console.services.ledger import Ledger
-from billing_console.services.usage_query import Position, UsageFilter
+from billing_console.services.usage_filter import Position, UsageFilter
 
 DEFAULT_SIZE = 50
 MOST = 1000

@@ -17,7 +17,8 @@ from billing_console.services.costs import STATS, CostFilter, within
 from billing_console.services.costs_compare import share_of
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
-from billing_console.services.usage_query import RECORDS
+from db.schema import UsageRecord
+from db.statements import table_of
 from db.values import CallStatus
 
 MOST_RECORDS = 2_000_000
@@ -121,7 +122,7 @@ def _parts(ledger: Ledger, first: date, last: date, calls: int) -> Iterator[tupl
 
 
 def _add(ledger: Ledger, chosen: CostFilter, since: datetime, until: datetime, found: dict[str | None, _Sums]) -> None:
-    columns = RECORDS.c
+    columns = table_of(UsageRecord).c
     failed = case((columns.status == CallStatus.FAILED.value, 1), else_=0)
     query = select(columns.user_id, func.sum(columns.cost_amount), func.count(), func.sum(failed)).where(
         columns.provider_id == chosen.provider_id,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlmodel import Session
 
 from billing_console.errors import NotFound
@@ -17,8 +18,9 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import CostLine, cost_lines
 from billing_console.services.prices import PriceView, price_by_id
 from billing_console.services.session import reading
-from billing_console.services.usage_query import RECORDS, Position, UsageFilter, page_rows
-from db.schema import Provider, UsageImport
+from billing_console.services.usage_filter import Position, UsageFilter
+from billing_console.services.usage_query import COLUMNS, UsageSql
+from db.schema import Provider, UsageImport, UsageRecord
 from db.statements import table_of
 from db.values import CallStatus, UsageType
 
@@ -92,7 +94,7 @@ def usage_page(
     position = None if after is None else Position.decode(after)
     with reading(ledger.database) as session:
         names = _names(session)
-        found = page_rows(session, chosen, limit + 1, position, oldest_first)
+        found = UsageSql(session, chosen).page(limit + 1, position, oldest_first)
         # Still in the block, which tells a damaged value from an error in the program.
         rows = tuple(_view(row, names) for row in found[:limit])
     return UsagePage(rows=rows, next=rows[-1].cursor if len(found) > limit else None)
@@ -101,14 +103,17 @@ def usage_page(
 def recent_usage(session: Session, user_id: str, limit: int) -> tuple[UsageRow, ...]:
     """Return a user's newest records inside an open session."""
     names = _names(session)
-    return tuple(_view(row, names) for row in page_rows(session, UsageFilter(user_id=user_id), limit, None, False))
+    found = UsageSql(session, UsageFilter(user_id=user_id)).page(limit, None, oldest_first=False)
+    return tuple(_view(row, names) for row in found)
 
 
 def usage_details(ledger: Ledger, record_id: int) -> UsageDetails:
     """Return one record whole; raise NotFound if there is none."""
     with reading(ledger.database) as session:
         known = 0 <= record_id < 2**63
-        row = session.connection().execute(select(RECORDS).where(RECORDS.c.id == record_id)).first() if known else None
+        columns = table_of(UsageRecord).c
+        query = select(*(columns[name] for name in COLUMNS), columns.price_id, columns.import_id)
+        row = session.connection().execute(query.where(columns.id == record_id)).first() if known else None
         if row is None:
             raise NotFound(
                 _("There is no usage record %(id)d.") % {"id": record_id},
@@ -116,7 +121,7 @@ def usage_details(ledger: Ledger, record_id: int) -> UsageDetails:
             )
         price = None if row.price_id is None else price_by_id(session, row.price_id, ledger.clock())
         batch = None if row.import_id is None else session.get(UsageImport, row.import_id)
-        view = _view(row, _names(session))
+        view = _view(row[: len(COLUMNS)], _names(session))
         return UsageDetails(
             row=view,
             price=price,
@@ -134,23 +139,25 @@ def _names(session: Session) -> dict[str, str]:
     return {provider: name for provider, name in rows}
 
 
-def _view(row: Row[Any], names: dict[str, str]) -> UsageRow:
+def _view(record: Sequence[Any], names: dict[str, str]) -> UsageRow:
+    created_at, number, request, user, provider, model, kind, *counts, quantity, cost, status, error = record
+    of_input, cached, of_output, tokens = counts
     return UsageRow(
-        id=row.id,
-        request_id=row.request_id,
-        user_id=row.user_id,
-        provider_id=row.provider_id,
-        provider_name=names.get(row.provider_id, row.provider_id),
-        model_id=row.model_id,
-        usage_type=UsageType(row.usage_type),
-        input_tokens=row.input_tokens,
-        cached_input_tokens=row.cached_input_tokens,
-        output_tokens=row.output_tokens,
-        total_tokens=row.total_tokens,
-        quantity=row.quantity,
-        cost_amount=Decimal(0) if row.cost_amount is None else row.cost_amount,
-        unpriced=row.cost_amount is None,
-        status=CallStatus(row.status),
-        error_message=row.error_message,
-        created_at=row.created_at,
+        number,
+        request,
+        user,
+        provider,
+        names.get(provider, provider),
+        model,
+        UsageType(kind),
+        of_input,
+        cached,
+        of_output,
+        tokens,
+        quantity,
+        Decimal(0) if cost is None else cost,
+        cost is None,
+        CallStatus(status),
+        error,
+        created_at,
     )

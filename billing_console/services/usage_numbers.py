@@ -19,9 +19,11 @@ from billing_console.clock import day_of, start_of
 from billing_console.services.catalogue import require_provider
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
-from billing_console.services.usage_query import RECORDS, Position, UsageFilter
-from db.schema import DailyCostStat, UsageOutbox
+from billing_console.services.usage_filter import Position, UsageFilter
+from db.schema import DailyCostStat, UsageOutbox, UsageRecord
 from db.statements import is_sqlite, table_of
+
+RECORDS = table_of(UsageRecord)
 
 
 @dataclass(frozen=True, slots=True)

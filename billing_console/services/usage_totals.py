@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import case, func, select
@@ -15,9 +14,11 @@ from sqlmodel import Session, SQLModel
 from billing_console import clock
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
-from billing_console.services.usage_query import RECORDS, UsageFilter, matching, model_pairs
-from db.schema import ArchivedStat, DailyCostStat
+from billing_console.services.usage_filter import UsageFilter
+from billing_console.services.usage_query import UsageSql
+from db.schema import ArchivedStat, DailyCostStat, UsageRecord
 from db.statements import table_of
+from db.types import Money
 from db.values import CallStatus, UsageType
 
 COUNT_CAP = 2_500
@@ -108,7 +109,7 @@ def _midnight_from(instant: datetime, zone: ZoneInfo) -> datetime:
 def _steps(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageFilter]:
     """Cut a filter into pieces that are one range of one index each: by model, or where that is one already by time."""
     with reading(ledger.database) as session:
-        pairs = model_pairs(session, chosen)
+        pairs = UsageSql(session, chosen).pairs()
     if pairs is None:
         yield from _spans(ledger, chosen)
         return
@@ -119,7 +120,7 @@ def _steps(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageFilter]:
 
 def _spans(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageFilter]:
     """Cut the time of a filter into pieces of equal length, newest first; the outer ones stay open as they were."""
-    created_at = RECORDS.c.created_at
+    created_at = table_of(UsageRecord).c.created_at
     with reading(ledger.database) as session:
         run = session.connection().execute
         oldest = run(select(created_at).order_by(created_at).limit(1)).scalar()
@@ -137,19 +138,22 @@ def _spans(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageFilter]:
     yield replace(chosen, end=end)
 
 
+_TOTALS = (
+    f"SELECT count(*), coalesce(sum(CASE WHEN status = '{CallStatus.FAILED}' THEN 1 ELSE 0 END), 0),"
+    " coalesce(sum(tokens), 0), coalesce(sum(cost_amount), 0)"
+)
+_COUNTED = (
+    f"status, cost_amount, CASE WHEN usage_type <> '{UsageType.TEXT_GENERATION}' THEN 0"
+    " WHEN total_tokens = 0 THEN input_tokens + output_tokens ELSE total_tokens END AS tokens"
+)
+
+
 def _of_records(session: Session, chosen: UsageFilter, most: int | None) -> UsageTotals:
-    found = matching(session, chosen, None if most is None else most + 1).subquery()
-    total = case((found.c.total_tokens == 0, found.c.input_tokens + found.c.output_tokens), else_=found.c.total_tokens)
-    tokens: Any = case((found.c.usage_type == UsageType.TEXT_GENERATION.value, total), else_=0)
-    query = select(
-        func.count(),
-        func.coalesce(func.sum(case((found.c.status == CallStatus.FAILED.value, 1), else_=0)), 0),
-        func.coalesce(func.sum(tokens), 0),
-        func.sum(found.c.cost_amount),
-    ).select_from(found)
-    calls, failures, tokens, cost = session.connection().execute(query).one()
+    asked = UsageSql(session, chosen)
+    found, values = asked.matching(_COUNTED, None if most is None else most + 1)
+    ((calls, failures, tokens, cost),) = asked.run(f"{_TOTALS} FROM ({found}) AS found", values)
     capped = most is not None and calls > most
-    return UsageTotals(calls - capped, int(failures), int(tokens), cost or Decimal(0), capped)
+    return UsageTotals(calls - capped, int(failures), int(tokens), Money().loaded(cost), capped)
 
 
 def _of_days(session: Session, ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
