@@ -68,16 +68,12 @@ class PoolTimer:
             self._scheduler.shutdown(wait=False)
 
     def _check(self) -> None:
-        from billing_console.services.check import check_pools
-        from billing_console.services.quota_due import book_all_due
-        from billing_console.services.settlement import settle
+        from billing_console.services.rounds import run_round
 
         try:
-            beyond = settle(self._ledger).beyond
+            _checked, beyond = run_round(self._ledger, if_older_than=max(self._interval - MARGIN, self._interval / 2))
             if beyond:
                 log.warning("usage records that cannot be counted: %s; see: billing-console settle", list(beyond))
-            check_pools(self._ledger, if_older_than=max(self._interval - MARGIN, self._interval / 2))
-            book_all_due(self._ledger)
         except BillingError as error:
             self._report(
                 Unavailable(_("The pools could not be checked: %(reason)s") % {"reason": error.message}, error.hint)

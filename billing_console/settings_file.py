@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,8 @@ def read_file(path: Path, *, only_roots: bool = False) -> dict[str, Any]:
     With `only_roots` a file that somebody else can write says nothing. The file that was opened is looked at, not its
     name, which could lead elsewhere by then.
     """
+    import tomllib  # which takes as long as a tenth of the program's own modules, and mostly there is no file
+
     try:
         with path.open("rb") as file:
             if only_roots and not _is_roots(file.fileno()):

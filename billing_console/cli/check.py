@@ -98,15 +98,14 @@ def _outcome(root: Root, provider: str | None, dry_run: bool, timeout: int) -> O
 
 
 def _check(ledger: Ledger, provider: str | None, dry_run: bool) -> Outcome:
-    from billing_console.services.check import check_pools as check
-    from billing_console.services.quota_due import book_all_due
-    from billing_console.services.settlement import settle
+    if dry_run:
+        from billing_console.services.check import check_pools
 
-    if not dry_run:
-        settle(ledger)
-    found = check(ledger, provider, dry_run=dry_run)
-    if not dry_run:
-        book_all_due(ledger)
+        found = check_pools(ledger, provider, dry_run=True)
+    else:
+        from billing_console.services.rounds import run_round
+
+        found, _beyond = run_round(ledger, provider)
     return Outcome(found.checked_at, found.pools, symbol=ledger.symbol)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,16 @@ class PoolCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class _Seen:
+    """A pool, its open alert and the usage that waits, as a check finds them, and what the check changes."""
+
+    pool: PoolView
+    alert: BalanceAlert | None
+    waiting: dict[str, Decimal]
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
     """What a check found; `skipped` counts the pools that somebody else checked recently enough."""
 
@@ -65,7 +76,8 @@ def check_pools(
     for provider in providers:
         if dry_run:
             with reading(ledger.database) as session:
-                checks.append(_look(session, ledger, session.get_one(ResourcePool, provider)))
+                seen = _look(session, ledger, session.get_one(ResourcePool, provider))
+                checks.append(_report(seen.pool, seen.alert, seen.change))
         else:
             work = partial(_check_locked, ledger=ledger, provider_id=provider, if_older_than=if_older_than)
             checks.append(change(ledger, Action.POOL_CHECK, provider, work))
@@ -117,8 +129,7 @@ def apply_check(session: Session, ledger: Ledger, pool: ResourcePool, trail: Tra
     """
     now = ledger.clock()
     seen = _look(session, ledger, pool)
-    status = seen.pool.status
-    alert = open_alert(session, pool.provider_id)
+    status, alert = seen.pool.status, seen.alert
     wanted = ALERT_FOR.get(status) if status else None
     # Clocks differ and are set back: an alert does not end before the check that last saw it.
     seen_at = now if alert is None else max(now, alert.updated_at)
@@ -137,9 +148,8 @@ def apply_check(session: Session, ledger: Ledger, pool: ResourcePool, trail: Tra
     pool.suspended_at = (pool.suspended_at or now) if status is BalanceStatus.DEPLETED else None
     pool.last_check_at = now
     session.flush()
-    name = seen.pool.provider_name
-    view = pool_view(session, ledger, pool, name, unsettled(session, pool.provider_id))
-    return PoolCheck(pool=view, alert=None if alert is None else alert_view(alert, name), change=seen.change)
+    view = pool_view(session, ledger, pool, seen.pool.provider_name, seen.waiting)
+    return _report(view, alert, seen.change)
 
 
 def _described(wanted: tuple[AlertType, AlertLevel], pool: PoolView) -> dict[str, Any]:
@@ -151,10 +161,10 @@ def _described(wanted: tuple[AlertType, AlertLevel], pool: PoolView) -> dict[str
     }
 
 
-def _look(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolCheck:
-    """Say how a pool stands and what a check would change."""
+def _look(session: Session, ledger: Ledger, pool: ResourcePool) -> _Seen:
     name = session.exec(select(Provider.name).where(Provider.provider_id == pool.provider_id)).one()
-    view = pool_view(session, ledger, pool, name, unsettled(session, pool.provider_id))
+    waiting = unsettled(session, pool.provider_id)
+    view = pool_view(session, ledger, pool, name, waiting)
     alert = open_alert(session, pool.provider_id)
     wanted = ALERT_FOR.get(view.status) if view.status else None
     if wanted is None:
@@ -165,4 +175,8 @@ def _look(session: Session, ledger: Ledger, pool: ResourcePool) -> PoolCheck:
         change = ""
     else:
         change = "escalated" if wanted[1] is AlertLevel.CRITICAL else "eased"
-    return PoolCheck(pool=view, alert=None if alert is None else alert_view(alert, name), change=change)
+    return _Seen(view, alert, waiting, change)
+
+
+def _report(pool: PoolView, alert: BalanceAlert | None, change: str) -> PoolCheck:
+    return PoolCheck(pool, None if alert is None else alert_view(alert, pool.provider_name), change)
