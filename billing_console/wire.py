@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from billing_console.services.settlement import Repriced, Settled
     from billing_console.services.tokens import TokenView
     from billing_console.services.usage import UsageDetails, UsageRow
-    from billing_console.services.usage_import import Imported
+    from billing_console.services.usage_import_run import Imported
 
 View = TypeVar("View")
 Fields = Mapping[str, Callable[[View], object]]

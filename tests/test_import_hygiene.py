@@ -3,9 +3,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
+from billing_console.services.ledger import Ledger
+from billing_console.services.quotas import grant_quota
+from tests.factories import NOON, at, gateway_insert
 
 REPORT = """
 import json, sys
@@ -16,6 +22,12 @@ RUN = """
 from billing_console.cli import run
 code = run(sys.argv[1:])
 print("\\n" + json.dumps([code, loaded()]))
+"""
+ROUND = """
+from billing_console.cli import run
+code = run(sys.argv[1:])
+settling = {f"billing_console.services.{name}" for name in ("settlement", "quota_due")}
+print("\\n" + json.dumps([code, sorted(settling & set(sys.modules))]))
 """
 CONSOLE = """
 import asyncio
@@ -61,6 +73,16 @@ def test_check_pools_imports_nothing_of_a_terminal_a_server_or_migrations(sqlite
     assert code == 0
     assert "sqlmodel" in loaded
     assert not loaded & ({"textual", "alembic", "apscheduler", "rich"} | API)
+
+
+def test_check_pools_imports_what_settles_and_books_only_where_there_is_something_to_do(sqlite_ledger: Ledger) -> None:
+    line = ("--database", f"sqlite:///{sqlite_ledger.database.url.database}", "check-pools")
+    assert packages(ROUND, *line) == (0, set())
+    gateway_insert(sqlite_ledger)
+    assert packages(ROUND, *line) == (0, {"billing_console.services.settlement"})
+    ended = NOON + timedelta(hours=1)
+    grant_quota(at(sqlite_ledger, NOON), "alice", Decimal(1), reference="one", expires_at=ended)
+    assert packages(ROUND, *line) == (0, {"billing_console.services.quota_due"})
 
 
 def test_check_pools_imports_as_little_when_it_fails(tmp_path: Path) -> None:

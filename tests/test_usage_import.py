@@ -27,13 +27,13 @@ from billing_console.services.costs import CostFilter, cost_rows
 from billing_console.services.ledger import Ledger
 from billing_console.services.reconcile import reconcile
 from billing_console.services.side_by_side import AT_ONCE
-from billing_console.services.usage_import import (
+from billing_console.services.usage_import import import_usage
+from billing_console.services.usage_import_run import (
     POSTGRESQL_BATCH,
     SQLITE_BATCH,
     Imported,
     ImportOptions,
     batch_of,
-    import_usage,
 )
 from billing_console.services.usage_rows import FieldSources
 from db.engine import LOCK_TIMEOUT_SECONDS

@@ -23,7 +23,7 @@ from billing_console.i18n import N_, _, ngettext
 from billing_console.money import parse_decimal
 
 if TYPE_CHECKING:
-    from billing_console.services.usage_import import Imported, Progress
+    from billing_console.services.usage_import_run import Imported, Progress
 
 
 class FileFormat(StrEnum):
@@ -65,8 +65,8 @@ def import_usage(
 ) -> None:
     """Import files; rejected rows are exit 1, whatever was imported besides them."""
     from billing_console.services.conversion import conversion_from
-    from billing_console.services.usage_import import ImportOptions
     from billing_console.services.usage_import import import_usage as take_in
+    from billing_console.services.usage_import_run import ImportOptions
     from billing_console.services.usage_rows import FieldSources
     from billing_console.tabular import Form
 

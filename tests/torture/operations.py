@@ -28,7 +28,8 @@ from billing_console.services.pools import list_pools
 from billing_console.services.quotas import grant_quota, list_quotas
 from billing_console.services.recharges import recharge
 from billing_console.services.session import reading
-from billing_console.services.usage_import import SQLITE_BATCH, ImportOptions, batch_of, import_usage
+from billing_console.services.usage_import import import_usage
+from billing_console.services.usage_import_run import SQLITE_BATCH, ImportOptions, batch_of
 from billing_console.services.usage_rows import FieldSources
 from db.schema import UsageRecord
 from db.statements import table_of

@@ -18,7 +18,8 @@ from billing_console.services.quotas import grant_quota, revoke_quota
 from billing_console.services.recharges import recharge
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import reprice, settle
-from billing_console.services.usage_import import ImportOptions, import_usage
+from billing_console.services.usage_import import import_usage
+from billing_console.services.usage_import_run import ImportOptions
 from billing_console.services.usage_rows import FieldSources
 from db.values import LimitName, Role
 from tests.factories import acting, at, gateway_insert, pay, price, spend, take_back
