@@ -199,9 +199,8 @@ def write_usage(session: Session, ledger: Ledger, records: Sequence[NewUsage], i
     """Write validated calls and count the new ones, inside an open transaction; the caller vouches for them."""
     if not records:
         return Written({}, {})
-    pairs = {(record.provider_id, record.model_id) for record in records}
-    book = PriceBook(session, pairs)
-    register(session, ledger, book.unknown)
+    book = PriceBook(session, _pairs(record for record in records if record.cost_amount is None))
+    register(session, ledger, _pairs(records) - book.known)
     first: dict[tuple[str, str], int] = {}
     for position, record in enumerate(records):
         first.setdefault((record.provider_id, record.request_id), position)
@@ -214,6 +213,10 @@ def write_usage(session: Session, ledger: Ledger, records: Sequence[NewUsage], i
     count(session, ledger, new.values())
     repeats = [position for position in range(len(records)) if position not in new]
     return Written(new, _differing(session, records, repeats))
+
+
+def _pairs(records: Iterable[NewUsage]) -> set[tuple[str, str]]:
+    return {(record.provider_id, record.model_id) for record in records}
 
 
 def _row(record: NewUsage, book: PriceBook, import_id: int | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -110,18 +110,20 @@ _VERSIONS = (
 class PriceBook:
     """All price versions of some models, to find the one in force at an instant.
 
-    `unknown` are those of these models that nobody has registered.
+    `known` are those of these models that are registered.
     """
 
-    def __init__(self, session: Session, pairs: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, session: Session, pairs: Set[tuple[str, str]]) -> None:
         """Read the versions of these (provider, model) pairs."""
         self._versions: dict[tuple[str, str, str], list[PriceVersion]] = defaultdict(list)
-        self.unknown = set(pairs)
+        self.known: set[tuple[str, str]] = set()
+        if not pairs:
+            return
         connection = session.connection()
-        wanted, values = among(connection, sorted(self.unknown))
+        wanted, values = among(connection, sorted(pairs))
         found = connection.exec_driver_sql(f"{_VERSIONS} IN {wanted} ORDER BY effective_from", values)
         for provider_id, model_id, usage_type, *version in loaded(connection, Price, _COLUMNS, found):
-            self.unknown.discard((provider_id, model_id))
+            self.known.add((provider_id, model_id))
             if usage_type is not None:
                 self._versions[provider_id, model_id, usage_type].append(PriceVersion(*version))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -105,15 +105,19 @@ def _settle_batch(
     rows = _rows(session, taken)
     if not rows:
         return Settled(0, 0)
-    pairs = {(row["provider_id"], row["model_id"]) for row in rows}
-    book = PriceBook(session, pairs)
-    register(session, ledger, book.unknown)
-    _price(session, book, [row for row in rows if row["cost_amount"] is None])
+    to_price = [row for row in rows if row["cost_amount"] is None]
+    book = PriceBook(session, _pairs(to_price))
+    register(session, ledger, _pairs(rows) - book.known)
+    _price(session, book, to_price)
     count(session, ledger, rows)
     unpriced = sum(row["cost_amount"] is None for row in rows)
     trail.note(None, {"recorded": len(rows), "unpriced": unpriced})
     vouch(trail, rows)
     return Settled(counted=len(rows), unpriced=unpriced)
+
+
+def _pairs(rows: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    return {(row["provider_id"], row["model_id"]) for row in rows}
 
 
 def _is_beyond(session: Session) -> ColumnElement[bool]:
@@ -202,7 +206,7 @@ def _reprice_batch(
     rows = [dict(row._mapping) for row in session.connection().execute(query)]
     if not rows:
         return 0, 0, Decimal(0)
-    book = PriceBook(session, {(row["provider_id"], row["model_id"]) for row in rows})
+    book = PriceBook(session, _pairs(rows))
     priced = _price(session, book, rows)
     count(session, ledger, priced, only_cost=True)
     cost = sum((row["cost_amount"] for row in priced), Decimal(0))
