@@ -140,7 +140,10 @@ def explain(error: Exception, database: Database) -> BillingError:
     if "disk is full" in said or _sqlstate(error) == "53100":
         return Unavailable(
             _("The disk of the database %(name)s is full; nothing was changed.") % name,
-            _("Free some space and try again."),
+            # SQLite says the same of the disk of its temporary files.
+            _("Free some space, also where temporary files go (TMPDIR), and try again.")
+            if database.is_sqlite
+            else _("Free some space and try again."),
         )
     if "disk I/O error" in said:
         return Unavailable(
