@@ -169,6 +169,10 @@ def test_totals_know_more_than_they_count(ledger: Ledger, monkeypatch: pytest.Mo
     alice = UsageFilter(user_id="alice")
     assert usage_totals(ledger, UsageFilter()) == UsageTotals(48, 0, 48 * 150, Decimal(48))
     assert (usage_totals(ledger, alice).calls, usage_totals(ledger, alice).capped) == (5, True)
+    for _number in range(7):
+        spend(ledger, "0", user_id="bob", status=CallStatus.FAILED)
+    failed = usage_totals(ledger, UsageFilter(user_id="bob"))
+    assert (failed.calls, failed.failures, failed.capped) == (5, 5, True)
     # Noon to noon: a day the statistics know, and on each side hours that are counted.
     for before, after in ((4, 4), (5, 0), (0, 5)):
         part = UsageFilter(start=NOON + (12 - before) * HOUR, end=NOON + (36 + after) * HOUR)

@@ -153,7 +153,8 @@ def _of_records(session: Session, chosen: UsageFilter, most: int | None) -> Usag
     found, values = asked.matching(_COUNTED, None if most is None else most + 1)
     ((calls, failures, tokens, cost),) = asked.run(f"{_TOTALS} FROM ({found}) AS found", values)
     capped = most is not None and calls > most
-    return UsageTotals(calls - capped, int(failures), int(tokens), Money().loaded(cost), capped)
+    calls -= capped
+    return UsageTotals(calls, min(int(failures), calls), int(tokens), Money().loaded(cost), capped)
 
 
 def _of_days(session: Session, ledger: Ledger, chosen: UsageFilter) -> UsageTotals:
