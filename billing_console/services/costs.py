@@ -33,7 +33,7 @@ ALL_GROUPS = ("day", "provider", "model", "type")
 GROUPS = (*PERIODS, "provider", "model", "type")
 """What cost statistics can be grouped by."""
 
-MILLION = Decimal(1_000_000)
+ZERO, MILLION = Decimal(0), Decimal(1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,8 @@ def _grouped(session: Session, chosen: CostFilter, group_by: Sequence[str]) -> S
         total(STATS.call_count),
         total(STATS.failed_count),
         literal(1) if are_rows else func.count(STATS.usage_type.distinct()),
-        total(case((text, STATS.total_usage))),
-        total(case((text, STATS.total_cost))),
+        # Of a type by itself, all is of text or nothing is: `_view` knows.
+        *(() if "type" in groups else (total(case((text, STATS.total_usage))), total(case((text, STATS.total_cost))))),
     )
     query = within(query, chosen)
     if not are_rows:
@@ -163,7 +163,7 @@ def _grouped(session: Session, chosen: CostFilter, group_by: Sequence[str]) -> S
 def _read(session: Session, query: Select[Any]) -> tuple[CostRow, ...]:
     providers = table_of(Provider).c
     names = {one: name for one, name in session.connection().execute(select(providers.provider_id, providers.name))}
-    return tuple(_view(names, *row) for row in session.connection().execute(query))
+    return tuple(_view(names, *row) for row in session.connection().execute(query).all())
 
 
 def groups_of(names: Sequence[str]) -> tuple[str, ...]:
@@ -226,9 +226,11 @@ def _view(
     calls: int,
     failures: int,
     types: int,
-    tokens: Decimal | None,
-    token_cost: Decimal | None,
+    tokens: Decimal | None = None,
+    token_cost: Decimal | None = None,
 ) -> CostRow:
+    if usage_type == UsageType.TEXT_GENERATION:
+        tokens, token_cost = usage, cost
     return CostRow(
         period,
         provider,
@@ -239,8 +241,8 @@ def _view(
         cost,
         int(calls),
         int(failures),
-        tokens or Decimal(0),
-        token_cost or Decimal(0),
+        tokens or ZERO,
+        token_cost or ZERO,
     )
 
 
@@ -259,9 +261,7 @@ def cost_totals(ledger: Ledger, chosen: CostFilter) -> CostTotals:
     with reading(ledger.database) as session:
         row = session.connection().execute(within(select(*sums, *of_text), chosen)).one()
     cost, calls, failures, tokens, token_cost = row
-    return CostTotals(
-        cost or Decimal(0), int(calls or 0), int(failures or 0), tokens or Decimal(0), token_cost or Decimal(0)
-    )
+    return CostTotals(cost or ZERO, int(calls or 0), int(failures or 0), tokens or ZERO, token_cost or ZERO)
 
 
 def within(query: Select[Any], chosen: CostFilter) -> Select[Any]:

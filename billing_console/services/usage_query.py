@@ -136,7 +136,7 @@ class UsageSql:
     def run(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         """Run a statement and return its rows as the driver gives them."""
         marked = sql if self._is_sqlite else sql.replace("?", "%s")
-        return list(self._connection.exec_driver_sql(marked, values))
+        return list(self._connection.exec_driver_sql(marked, values).all())
 
     def _seek(self, *names: str) -> list[Sql]:
         seek = ((name, self._chosen.wanted(name)) for name in names)
