@@ -19,7 +19,11 @@ IMPORTED = 1_000_000
 
 
 def _queries(at: Places, sizes: list[int]) -> str:
-    return queries.spell({(e, n): queries.measure(at.ledger(e, n)) for e in at.engines() for n in sizes})
+    found: dict[tuple[str, int], queries.Found] = {}
+    for engine in at.engines():
+        times = queries.measure([at.ledger(engine, size) for size in sizes])
+        found |= {(engine, size): each for size, each in zip(sizes, times, strict=True)}
+    return queries.spell(found)
 
 
 def _check(at: Places, sizes: list[int]) -> str:

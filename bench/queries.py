@@ -5,9 +5,10 @@ Beside them the page that most consoles have, by OFFSET with COUNT(*), and the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
@@ -35,30 +36,29 @@ FIELDS = ("user_id", "provider_id", "model_id", "usage_type", "status", "start",
 Found = dict[str, list[float]]
 
 
-def measure(url: str) -> Found:
-    """Return the milliseconds of every query, by what it is for."""
-    with closing(open_ledger(url, read_only=True)) as ledger:
-        found: Found = {"usage page, every filter": [], "usage totals, every filter": []}
-        for chosen in _filters(ledger):
-            for after in (None, Position(END - SPAN + timedelta(days=1), 1).encode()):
-                _take(found, "usage page, every filter", lambda c=chosen, a=after: _page(ledger, c, a))
-            _take(found, "usage totals, every filter", lambda c=chosen: usage_totals(ledger, c))
-        month = CostFilter(start=(END - timedelta(days=30)).date(), end=END.date())
-        for _number in range(4 * DRAWS):
-            _take(found, "costs of 30 days", lambda: (cost_rows(ledger, month), cost_totals(ledger, month)))
-            _take(found, "pools", lambda: list_pools(ledger))
-            _take(found, "quotas", lambda: quota_page(ledger, limit=PAGE))
-            for name, work in _peers(ledger):
-                _take(found, name, work)
-        return found
+def measure(urls: Sequence[str]) -> list[Found]:
+    """Return the milliseconds of every query, by what it is for, of each ledger; they take turns."""
+    found: list[Found] = [{} for _url in urls]
+    with ExitStack() as stack:
+        ledgers = [stack.enter_context(closing(open_ledger(url, read_only=True))) for url in urls]
+        for turns in zip(*map(_works, ledgers), strict=True):
+            for times, (name, work) in zip(found, turns, strict=True):
+                times.setdefault(name, []).append(seconds(work) * 1000)
+    return found
 
 
-def _page(ledger: Ledger, chosen: UsageFilter, after: str | None) -> object:
-    return usage_page(ledger, chosen, limit=PAGE, after=after)
-
-
-def _take(found: Found, name: str, work: Any) -> None:
-    found.setdefault(name, []).append(seconds(work) * 1000)
+def _works(ledger: Ledger) -> Iterator[tuple[str, Callable[[], object]]]:
+    deepest = Position(END - SPAN + timedelta(days=1), 1).encode()
+    for chosen in _filters(ledger):
+        for after in (None, deepest):
+            yield "usage page, every filter", partial(usage_page, ledger, chosen, limit=PAGE, after=after)
+        yield "usage totals, every filter", partial(usage_totals, ledger, chosen)
+    month = CostFilter(start=(END - timedelta(days=30)).date(), end=END.date())
+    for _number in range(4 * DRAWS):
+        yield "costs of 30 days", lambda: (cost_rows(ledger, month), cost_totals(ledger, month))
+        yield "pools", partial(list_pools, ledger)
+        yield "quotas", partial(quota_page, ledger, limit=PAGE)
+        yield from _peers(ledger)
 
 
 def _filters(ledger: Ledger) -> Iterator[UsageFilter]:
@@ -88,7 +88,7 @@ def _values(ledger: Ledger) -> list[dict[str, Any]]:
     return found
 
 
-def _peers(ledger: Ledger) -> Iterator[tuple[str, Any]]:
+def _peers(ledger: Ledger) -> Iterator[tuple[str, Callable[[], object]]]:
     newest = "SELECT * FROM usage_records ORDER BY created_at DESC, id DESC LIMIT 201"
     with reading(ledger.database) as session:
         count = session.connection().execute(text("SELECT SUM(call_count) FROM daily_cost_stats")).scalar_one()
@@ -100,7 +100,7 @@ def _peers(ledger: Ledger) -> Iterator[tuple[str, Any]]:
             ("SELECT COUNT(*) FROM usage_records", f"{newest} OFFSET {int(count) // 2}"),
         ),
     ):
-        yield name, lambda s=statements: _run(ledger, s)
+        yield name, partial(_run, ledger, statements)
 
 
 def _run(ledger: Ledger, statements: tuple[str, ...]) -> None:
