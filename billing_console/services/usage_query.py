@@ -53,7 +53,6 @@ Sql = tuple[str, tuple[Any, ...]]
 
 _LISTED = ", ".join(f"usage_records.{name}" for name in COLUMNS)
 _SAME_PAIR = "usage_records.provider_id = pair.provider_id AND usage_records.model_id = pair.model_id"
-_NONE: Sql = ("SELECT NULL WHERE FALSE", ())
 
 
 class UsageSql:
@@ -116,15 +115,13 @@ class UsageSql:
         if chosen.usage_type is not None:
             excluded = "usage_type" in chosen.negated
             types = tuple(each.value for each in UsageType if (each == chosen.usage_type) is not excluded)
-            # The limit keeps PostgreSQL from joining the statistics of all days: one look into an index a model and
-            # type.
+            # The limit keeps PostgreSQL from joining the statistics of all days: one look into an index for each.
             called = (
                 "SELECT 1 FROM daily_cost_stats AS stats WHERE stats.provider_id = models.provider_id"
                 f" AND stats.model_id = models.model_id AND stats.usage_type IN ({', '.join('?' * len(types))}) LIMIT 1"
             )
             known = f"{known[0]} WHERE ({called}) IS NOT NULL", types
-        # The sum keeps SQLite from going through all records and looking for each in the outbox, which is all but
-        # empty.
+        # The sum keeps SQLite from going through all records to look for each in the outbox, which is all but empty.
         waiting = (
             "SELECT usage_records.provider_id, usage_records.model_id FROM usage_records"
             " JOIN usage_outbox ON usage_outbox.usage_id + 0 = usage_records.id"
@@ -154,8 +151,7 @@ class UsageSql:
         conditions = self._on("usage_type")
         if not self._is_sqlite:
             # PostgreSQL takes the type for independent of the model, so for rare: it would read and sort all calls of
-            # one. Of a CASE it assumes that half of the calls match, and reads them in order from the index until it
-            # has a page.
+            # one. Of a CASE it assumes that half of them match, and reads them in order until it has a page.
             conditions = [(f"CASE WHEN {sql} THEN TRUE END", values) for sql, values in conditions]
         if self._chosen.unwanted("user_id") is not None:
             conditions += self._on("user_id")
