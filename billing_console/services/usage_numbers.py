@@ -68,7 +68,7 @@ def _days(session: Session, ledger: Ledger, chosen: UsageFilter) -> Counter[date
     """Count what matches by business day: whole days from the statistics, the ends of the range by their records."""
     stats = table_of(DailyCostStat).c
     query = select(stats.stat_date, func.sum(stats.call_count)).group_by(stats.stat_date)
-    query = query.where(*_equal(stats, chosen))
+    query = query.where(*chosen.on(stats, "provider_id", "model_id", "usage_type"))
     cut = _cut_days(ledger, chosen)
     if chosen.start is not None:
         query = query.where(stats.stat_date >= day_of(chosen.start, ledger.timezone))
@@ -141,20 +141,10 @@ def _cursor(session: Session, chosen: UsageFilter, number: int, count: int) -> s
 
 
 def _matching(query: Select[Any], chosen: UsageFilter) -> Select[Any]:
-    query = query.select_from(RECORDS).where(*_equal(RECORDS.c, chosen))
-    if chosen.user_id is not None:
-        query = query.where(RECORDS.c.user_id == chosen.user_id)
+    conditions = chosen.on(RECORDS.c, "user_id", "provider_id", "model_id", "usage_type")
+    query = query.select_from(RECORDS).where(*conditions)
     if chosen.status is not None:
         query = query.where(RECORDS.c.status == chosen.status.value)
     if chosen.start is not None:
         query = query.where(RECORDS.c.created_at >= chosen.start)
     return query if chosen.end is None else query.where(RECORDS.c.created_at < chosen.end)
-
-
-def _equal(columns: Any, chosen: UsageFilter) -> list[Any]:
-    wanted = {
-        "provider_id": chosen.provider_id,
-        "model_id": chosen.model_id,
-        "usage_type": chosen.usage_type and chosen.usage_type.value,
-    }
-    return [columns[name] == value for name, value in wanted.items() if value is not None]

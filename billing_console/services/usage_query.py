@@ -71,14 +71,14 @@ class UsageSql:
         if pairs is None:
             where, values = _all([*self._seek("user_id", "provider_id", "model_id"), *rest])
             order = _order(limit, oldest_first)
-            rows = self.run(f"SELECT {_LISTED} FROM usage_records WHERE {where} {order}", values)
-            return loaded(self._connection, UsageRecord, COLUMNS, rows)
+            found = self.run(f"SELECT {_LISTED} FROM usage_records WHERE {where} {order}", values)
+            return loaded(self._connection, UsageRecord, COLUMNS, found)
         if not self._is_sqlite:
             # Or a branch of few calls, as PostgreSQL takes them for, is read whole and sorted instead of in order.
             self._connection.exec_driver_sql("SET LOCAL enable_sort = off")
         merged = _merged_sqlite if self._is_sqlite else _merged_postgresql
         common = _all([*self._seek("user_id"), *rest])
-        rows = []
+        rows: list[Any] = []
         for start in range(0, len(pairs), BRANCHES):
             rows += self.run(*merged(pairs[start : start + BRANCHES], common, limit, oldest_first))
         rows.sort(key=itemgetter(0, 1), reverse=not oldest_first)
@@ -130,10 +130,10 @@ class UsageSql:
         every = f"SELECT provider_id, model_id FROM ({known[0]} UNION {waiting}) AS every WHERE {where}"
         return [(provider, model) for provider, model in self.run(every, (*known[1], *values))]
 
-    def run(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+    def run(self, sql: str, values: tuple[Any, ...]) -> Sequence[Any]:
         """Run a statement and return its rows as the driver gives them."""
         marked = sql if self._is_sqlite else sql.replace("?", "%s")
-        return list(self._connection.exec_driver_sql(marked, values).all())
+        return self._connection.exec_driver_sql(marked, values).all()
 
     def _seek(self, *names: str) -> list[Sql]:
         seek = ((name, self._chosen.wanted(name)) for name in names)
