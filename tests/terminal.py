@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyte
+from wcwidth import wcwidth
 
 from tests.commands import PATIENCE_SECONDS
 
@@ -65,7 +66,7 @@ class Terminal:
     @property
     def screen(self) -> str:
         """What a person sees, as one text."""
-        return "\n".join(self._screen.display)
+        return "\n".join(painted(self._screen))
 
     def type(self, keys: str) -> None:
         """Press keys."""
@@ -132,6 +133,26 @@ class Terminal:
                 return
             self.raw += data
             self._stream.feed(QUERY.sub(b"", data))
+
+
+def painted(screen: pyte.Screen) -> list[str]:
+    """The lines of a screen; half of a wide character whose other half was painted over is blank, as in a terminal.
+
+    `Screen.display` fails on such a half, and a program that is read in the middle of a repaint leaves some.
+    """
+    rows = ([screen.buffer[y][x].data for x in range(screen.columns)] for y in range(screen.lines))
+    return ["".join(_characters(row)) for row in rows]
+
+
+def _characters(cells: list[str]) -> Iterator[str]:
+    follows_wide = False
+    for cell, right in zip(cells, [*cells[1:], ""], strict=True):
+        is_wide = cell != "" and wcwidth(cell[0]) == 2
+        if cell == "":
+            yield "" if follows_wide else " "
+        else:
+            yield " " if is_wide and right else cell
+        follows_wide = is_wide and not right
 
 
 def _take_terminal() -> None:
