@@ -7,7 +7,7 @@ SQLite has neither: there one table keeps its own key. What the months are is th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
-from db.prepared import given
+from db.prepared import Columns, given
 from db.schema import ArchivedRequest, UsageRecord
 from db.statements import is_sqlite, one_of_pairs, table_of
 
@@ -206,14 +206,14 @@ def _rename_keys(connection: Connection, table: str, suffix: str) -> None:
             connection.exec_driver_sql(f'ALTER INDEX "{row.name}" RENAME TO "{row.whole}_{suffix}"')
 
 
-def insert_claimed(session: Session, rows: Sequence[Mapping[str, Any]]) -> Iterable[Any]:
+def insert_claimed(session: Session, rows: Columns) -> Iterable[Any]:
     """Insert the usage records whose request is new, in one statement; return provider, request and id of each.
 
     Who claims a request that another transaction is about to claim waits for it to end, so that none is counted twice.
     """
     connection = session.connection()
     spelled, values = given(connection, UsageRecord, rows)
-    return connection.exec_driver_sql(_claiming(spelled, tuple(rows[0])), values)
+    return connection.exec_driver_sql(_claiming(spelled, tuple(rows)), values)
 
 
 @lru_cache

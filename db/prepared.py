@@ -25,7 +25,18 @@ from db.sqlite import Upsert
 from db.statements import table_of
 from db.types import FixedPoint
 
-Rows = Sequence[Mapping[str, Any]]
+Columns = Mapping[str, Sequence[Any]]
+"""Rows, one or more, as the values of each column in the order of the rows: faster to go through than row by row."""
+
+
+def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return rows with the same columns each by column."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def picked(columns: Columns, numbers: Sequence[int]) -> dict[str, list[Any]]:
+    """Return the rows with these numbers, counted from 0, in this order."""
+    return {name: [values[number] for number in numbers] for name, values in columns.items()}
 
 
 class Prepared:
@@ -51,8 +62,8 @@ class Prepared:
         return self._spelled[engine]
 
 
-def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: str = "") -> int:
-    """Insert rows with the same columns each, in their order, and return how many rows that inserted or changed.
+def insert_rows(session: Session, model: type[SQLModel], rows: Columns, conflict: str = "") -> int:
+    """Insert rows in their order, and return how many rows that inserted or changed.
 
     `conflict` is what follows ON CONFLICT, if anything.
     """
@@ -60,14 +71,14 @@ def insert_rows(session: Session, model: type[SQLModel], rows: Rows, conflict: s
     if connection.dialect.name != "sqlite":
         return connection.exec_driver_sql(*_from_arrays(connection, model, rows, conflict)).rowcount
     values = list(zip(*stored(connection, model, rows), strict=True))
-    statements = [(_inserting(model, tuple(rows[0]), size, conflict), given) for size, given in _together(values)]
+    statements = [(_inserting(model, tuple(rows), size, conflict), given) for size, given in _together(values)]
     return sum(connection.exec_driver_sql(*statement).rowcount for statement in statements)
 
 
-def _from_arrays(connection: Connection, model: type[SQLModel], rows: Rows, conflict: str) -> Statement:
+def _from_arrays(connection: Connection, model: type[SQLModel], rows: Columns, conflict: str) -> Statement:
     spelled, values = given(connection, model, rows)
     end = f" ON CONFLICT {conflict}" if conflict else ""
-    return f"INSERT INTO {model.__tablename__} ({', '.join(rows[0])}) SELECT * FROM {spelled}{end}", values
+    return f"INSERT INTO {model.__tablename__} ({', '.join(rows)}) SELECT * FROM {spelled}{end}", values
 
 
 @lru_cache
@@ -95,7 +106,7 @@ def _together(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, list[tuple
 def addition(
     session: Session,
     model: type[SQLModel],
-    rows: Rows,
+    rows: Columns,
     keys: Sequence[str],
     sums: Sequence[str],
     sets: Sequence[str] = (),
@@ -106,7 +117,7 @@ def addition(
         changes = [f"{each} = {table}.{each} + excluded.{each}" for each in sums]
         changes += [f"{each} = excluded.{each}" for each in sets]
         return _from_arrays(connection, model, rows, f"({key}) DO UPDATE SET {', '.join(changes)}")
-    columns = dict(zip(rows[0], stored(connection, model, rows), strict=True))
+    columns = dict(zip(rows, stored(connection, model, rows), strict=True))
     changes = [f"{each} = {each} + ?" for each in sums] + [f"{each} = ?" for each in sets]
     change = f"UPDATE {table} SET {', '.join(changes)} WHERE {' AND '.join(f'{each} = ?' for each in keys)}"
     return Upsert(
@@ -117,13 +128,13 @@ def addition(
     )
 
 
-def given(connection: Connection, model: type[SQLModel], rows: Rows) -> Statement:
+def given(connection: Connection, model: type[SQLModel], rows: Columns) -> Statement:
     """Spell rows as a table `given` for PostgreSQL, and return its values.
 
     Many rows are an array a column: thousands of parameters or statements take it long. For one row arrays do.
     """
-    names, columns = tuple(rows[0]), stored(connection, model, rows)
-    if len(rows) == 1:
+    names, columns = tuple(rows), stored(connection, model, rows)
+    if len(columns[0]) == 1:
         return _given(connection.dialect, model, names, one=True), tuple(value for (value,) in columns)
     return _given(connection.dialect, model, names, one=False), tuple(map(_array, columns))
 
@@ -170,18 +181,21 @@ def loaded(connection: Connection, model: type[SQLModel], names: tuple[str, ...]
     return list(zip(*values, strict=True))
 
 
-def stored(connection: Connection, model: type[SQLModel], rows: Rows) -> list[list[Any]]:
-    """Return the values of rows by column, as the driver takes them."""
-    names = tuple(rows[0])
-    columns = []
-    for name, convert in zip(names, _converters(connection.dialect, model, names), strict=True):
-        values = [row[name] for row in rows]
-        if convert is not None:
-            # Much is the same in all rows: the time of writing, and what this kind of row leaves empty.
-            same = values.count(values[0]) == len(values)
-            values = convert(values[:1]) * len(values) if same else convert(values)
-        columns.append(values)
-    return columns
+def stored(connection: Connection, model: type[SQLModel], rows: Columns) -> list[Sequence[Any]]:
+    """Return the values of each column, as the driver takes them."""
+    converters = _converters(connection.dialect, model, tuple(rows))
+    return [
+        values if convert is None else _converted(values, convert)
+        for values, convert in zip(rows.values(), converters, strict=True)
+    ]
+
+
+def _converted(values: Sequence[Any], convert: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+    first = values[0]
+    # Much is the same in all rows: the time of writing, and what this kind of row leaves empty.
+    if values[-1] == first and values.count(first) == len(values):
+        return convert([first]) * len(values)
+    return convert(values)
 
 
 @lru_cache
@@ -195,7 +209,7 @@ def _converters(dialect: Dialect, model: type[SQLModel], names: tuple[str, ...])
     return tuple(_storing(dialect, table_of(model).c[name].type) for name in names)
 
 
-def _storing(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[list[Any]], list[Any]] | None:
+def _storing(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[Sequence[Any]], list[Any]] | None:
     """Return what makes the values of a column of this type those for the driver; commonest types in one step."""
     if isinstance(kind, UTCDateTime) and dialect.name == "sqlite":
         return _sqlite_instants
@@ -203,7 +217,7 @@ def _storing(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[list[Any]], l
     return None if each is None else lambda values: list(map(each, values))
 
 
-def _sqlite_instants(instants: list[datetime | None]) -> list[str | None]:
+def _sqlite_instants(instants: Sequence[datetime | None]) -> list[str | None]:
     """Spell instants as SQLAlchemy does for SQLite, in UTC and always with microseconds; one by one is slower."""
     there = [each for each in instants if each is not None]
     if any(each.tzinfo is None for each in there):

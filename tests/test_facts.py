@@ -13,13 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from billing_console.services.facts import KINDS, Digest
+from db.prepared import by_column
 
 MOMENT = datetime(2026, 3, 10, 23, 59, 59, 123456, UTC)
 
 
 def digest(kind: str, *rows: dict[str, Any]) -> str:
     made = Digest(kind)
-    made.add(*rows)
+    made.add(by_column(rows))
     return made.spelled()[1]
 
 
@@ -66,8 +67,8 @@ def test_rows_follow_each_other_and_a_cost_is_spelled_as_an_amount() -> None:
     lines = ['[1,"0.00",3]', '[2,"100000.00",3]', '[3,"0.000000001",3]', '[4,"12.34",3]']
     assert digest("usage_costs", *rows) == of_lines(*lines)
     in_two = Digest("usage_costs")
-    in_two.add(*rows[:1])
-    in_two.add(*rows[1:])
+    in_two.add(by_column(rows[:1]))
+    in_two.add(by_column(rows[1:]))
     assert in_two.spelled() == ["1-4", of_lines(*lines)]
 
 

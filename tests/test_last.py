@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from billing_console.services.ledger import Ledger
 from db.last import Statement, at_last, run_last
-from db.prepared import addition
+from db.prepared import addition, by_column
 from db.schema import UserQuota
 from tests.conftest import OpenLedger
 from tests.factories import execute, query
@@ -74,10 +74,12 @@ def test_rows_are_added_to_where_they_are_there_and_made_where_not(ledger: Ledge
     def add(*costs: tuple[str, str]) -> None:
         moment = ledger.clock()
         with ledger.database.writing() as session:
-            rows = [
-                {"user_id": user, "used_amount": Decimal(cost), "created_at": moment, "updated_at": moment}
-                for user, cost in costs
-            ]
+            rows = by_column(
+                [
+                    {"user_id": user, "used_amount": Decimal(cost), "created_at": moment, "updated_at": moment}
+                    for user, cost in costs
+                ]
+            )
             at_last(session, addition(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"]))
 
     add(("a", "1"), ("c", "2"))

@@ -46,7 +46,7 @@ from billing_console.services.settlement import settle
 from billing_console.services.spans import Span, Taken, spans_of
 from db.last import run_now
 from db.partitions import drop_until, lock_until, may_make_partitions
-from db.prepared import addition
+from db.prepared import addition, by_column
 from db.schema import (
     ArchivedCost,
     ArchivedRequest,
@@ -189,11 +189,10 @@ def _kept(session: Session, going: Sequence[Span]) -> Iterator[tuple[str, Digest
 
 
 def _digested(session: Session, kind: str, spans: Sequence[Span]) -> Digest:
-    digest, fact = Digest(kind), KINDS[kind]
-    for first, last in spans:
-        query = select(*(fact.table.c[name] for name in fact.held)).where(fact.table.c.id.between(first, last))
-        for row in session.connection().execute(query.order_by(fact.table.c.id)):
-            digest.add(dict(row._mapping))
+    digest = Digest(kind)
+    for span in spans:
+        for rows in KINDS[kind].within(session, span):
+            digest.add(rows)
     return digest
 
 
@@ -253,11 +252,12 @@ def _keep_sums(session: Session, ledger: Ledger, unit: Unit, condition: ColumnEl
         for keys, sums in stats_of(session, ledger, day, condition):
             stats.append(dict(zip((*archived.KEYS, *archived.SUMS), (*keys, *sums), strict=True)))
         day += timedelta(days=1)
-    run_now(session, addition(session, ArchivedStat, stats, archived.KEYS, archived.SUMS))
-    spent = select(RECORDS.c.user_id, func.sum(RECORDS.c.cost_amount)).where(condition, RECORDS.c.user_id.is_not(None))
-    costs = [{"user_id": user, "cost_amount": cost} for user, cost in run(spent.group_by(RECORDS.c.user_id))]
+    run_now(session, addition(session, ArchivedStat, by_column(stats), archived.KEYS, archived.SUMS))
+    spent = select(RECORDS.c.user_id, func.sum(RECORDS.c.cost_amount).label("cost_amount"))
+    spent = spent.where(condition, RECORDS.c.user_id.is_not(None))
+    costs = [dict(row) for row in run(spent.group_by(RECORDS.c.user_id)).mappings()]
     if costs:
-        run_now(session, addition(session, ArchivedCost, costs, ["user_id"], ["cost_amount"]))
+        run_now(session, addition(session, ArchivedCost, by_column(costs), ["user_id"], ["cost_amount"]))
     requests = table_of(ArchivedRequest)
     chosen = select(RECORDS.c.provider_id, RECORDS.c.request_id, RECORDS.c.id, RECORDS.c.created_at).where(condition)
     run(insert(requests).from_select([column.name for column in requests.columns], chosen))

@@ -25,7 +25,7 @@ from billing_console.text import storable_message
 from billing_console.wire import jsonable
 from db.engine import Database
 from db.last import at_last
-from db.prepared import stored
+from db.prepared import Columns, by_column, stored
 from db.schema import AuditEntry
 from db.statements import is_sqlite, table_of
 from db.values import Outcome
@@ -59,10 +59,14 @@ class Trail:
         self.before, self.after, self.changed = before, after, True
 
     def fact(self, kind: str, *rows: Mapping[str, Any]) -> None:
-        """Vouch for facts that were written; those of a kind come in order of id."""
+        """Vouch for facts that were written, as `facts_of` does."""
         if rows:
-            self.changed = True
-            self.facts.setdefault(kind, Digest(kind)).add(*rows)
+            self.facts_of(kind, by_column(rows))
+
+    def facts_of(self, kind: str, rows: Columns) -> None:
+        """Vouch for facts that were written; those of a kind come in order of id."""
+        self.changed = True
+        self.facts.setdefault(kind, Digest(kind)).add(rows)
 
     def state(self, kind: str, name: str, value: State) -> None:
         """Vouch for what somebody decided about `name`, None for what no longer holds (see states.py)."""
@@ -113,9 +117,9 @@ def append(
     connection = session.connection()
     if not is_sqlite(session):
         at_last(session, (f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})", ()))
-    given = {name: row[name] for name in _GIVEN}
-    values = tuple(value for (value,) in stored(connection, AuditEntry, [given]))
-    at_last(session, (_APPEND[connection.dialect.name], (*values, _spelled(given.values())[1:-1])))
+    given = [row[name] for name in _GIVEN]
+    values = (value for (value,) in stored(connection, AuditEntry, {name: [row[name]] for name in _GIVEN}))
+    at_last(session, (_APPEND[connection.dialect.name], (*values, _spelled(given)[1:-1])))
 
 
 def last_link(session: Session) -> tuple[int, str]:

@@ -16,15 +16,13 @@ from billing_console.services import states
 from billing_console.services.actions import Action
 from billing_console.services.audit import hash_of
 from billing_console.services.audit_anchor import Anchor
-from billing_console.services.facts import KINDS, Digest, FactKind, read_spans, spell_spans
+from billing_console.services.facts import KINDS, PAGE, Digest, read_spans, spell_spans
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.services.spans import Span, Taken
 from db.schema import AuditEntry, UsageOutbox, UsageRecord
 from db.statements import table_of
 from db.values import Outcome
-
-PAGE = 2000
 
 Progress = Callable[[int, int], None]
 """Told how many rows of the log have been verified, and how many there are."""
@@ -152,9 +150,9 @@ def _facts(session: Session, entry: int, kind: str, ids: str, digest: str, run: 
     found = Digest(kind)
     spans = read_spans(ids)
     for span in spans:
-        for row in _rows(session, KINDS[kind], span):
-            found.add(row)
-            run.facts += 1
+        for rows in KINDS[kind].within(session, span):
+            found.add(rows)
+            run.facts += len(rows[KINDS[kind].key])
     left = run.archived.left(spans) if KINDS[kind].table is table_of(UsageRecord) else spans
     spelled, computed = found.spelled()
     if spelled != spell_spans(left):
@@ -174,13 +172,6 @@ def archived_ids(session: Session) -> Iterator[Span]:
     for proof in session.connection().execute(select(columns.proof).where(done)).scalars():
         with suppress(ValueError, AttributeError):
             yield from read_spans(json.loads(proof or "{}").get("archived", ""))
-
-
-def _rows(session: Session, kind: FactKind, span: tuple[int, int]) -> Iterator[Any]:
-    key = kind.table.c[kind.key]
-    query = select(*(kind.table.c[name] for name in kind.held)).where(key >= span[0], key <= span[1]).order_by(key)
-    for row in session.connection().execute(query.execution_options(yield_per=PAGE)):
-        yield row._mapping
 
 
 def _coverage(session: Session, run: _Run) -> Iterator[AuditFinding]:

@@ -15,7 +15,7 @@ from billing_console.i18n import _
 from billing_console.services.ledger import Ledger
 from billing_console.services.session import reading
 from billing_console.text import clean
-from db.prepared import among, insert_rows
+from db.prepared import among, by_column, insert_rows
 from db.schema import Model, Provider, ResourcePool, UserQuota
 
 BY_NAME = (func.lower(Provider.name), col(Provider.provider_id))
@@ -46,16 +46,16 @@ def register(session: Session, ledger: Ledger, pairs: Iterable[tuple[str, str]])
         return
     register_providers(session, ledger, sorted({provider for provider, _model in missing}))
     now = ledger.clock()
-    models = [{"provider_id": p, "model_id": m, "name": m, "created_at": now} for p, m in missing]
+    models = by_column([{"provider_id": p, "model_id": m, "name": m, "created_at": now} for p, m in missing])
     insert_rows(session, Model, models, "DO NOTHING")
 
 
 def register_providers(session: Session, ledger: Ledger, provider_ids: list[str]) -> None:
     """Make providers known, each with a pool row that is not yet opened; those already known stay as they are."""
     now = ledger.clock()
-    known = [{"provider_id": p, "name": p, "created_at": now} for p in provider_ids]
+    known = by_column([{"provider_id": p, "name": p, "created_at": now} for p in provider_ids])
     insert_rows(session, Provider, known, "DO NOTHING")
-    pools = [{"provider_id": p, "total_balance": 0, "used_amount": 0} for p in provider_ids]
+    pools = by_column([{"provider_id": p, "total_balance": 0, "used_amount": 0} for p in provider_ids])
     insert_rows(session, ResourcePool, pools, "DO NOTHING")
 
 

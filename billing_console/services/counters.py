@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -14,7 +14,7 @@ from sqlmodel import Session
 from billing_console.clock import day_of
 from billing_console.services.ledger import Ledger
 from db.last import at_last
-from db.prepared import Prepared, addition
+from db.prepared import Columns, Prepared, addition
 from db.schema import DailyCostStat, ResourcePool, UserQuota
 from db.statements import table_of
 from db.types import Money, scaled
@@ -36,29 +36,29 @@ def usage_amount(
     return quantity
 
 
-def count(session: Session, ledger: Ledger, rows: Iterable[Mapping[str, Any]], *, only_cost: bool = False) -> None:
-    """Add usage rows, by column name, to quotas, statistics and pools when the transaction ends, or at `run_last`.
+def count(session: Session, ledger: Ledger, rows: Columns, *, only_cost: bool = False) -> None:
+    """Add usage rows to quotas, statistics and pools when the transaction ends, or at `run_last`.
 
     With `only_cost` they were counted before they had a price. Each row of a counter once, in key order, the few hot
     pools last: that keeps concurrent writers free of deadlocks and holds the hot rows for the shortest time.
     """
     users: dict[str, Decimal] = defaultdict(Decimal)
     days: dict[tuple[Any, ...], list[Any]] = {}
-    for row in rows:
-        cost = row["cost_amount"] or ZERO
-        if row["user_id"] is not None:
-            users[row["user_id"]] += cost
-        key = (day_of(row["created_at"], ledger.timezone), row["provider_id"], row["model_id"], row["usage_type"])
+    timezone = ledger.timezone
+    counted = zip(*(rows[name] for name in _COUNTED), _amounts(rows), strict=True)
+    for user, cost, created_at, provider, model, usage_type, status, amount in counted:
+        cost = cost or ZERO
+        if user is not None:
+            users[user] += cost
+        key = day_of(created_at, timezone), provider, model, usage_type
         sums = days.get(key)
         if sums is None:
             sums = days[key] = [ZERO, ZERO, 0, 0]
         sums[1] += cost
         if not only_cost:
-            sums[0] += usage_amount(
-                row["usage_type"], row["input_tokens"], row["output_tokens"], row["total_tokens"], row["quantity"]
-            )
+            sums[0] += amount
             sums[2] += 1
-            sums[3] += row["status"] == FAILED
+            sums[3] += status == FAILED
     pools: dict[str, Decimal] = defaultdict(Decimal)
     for (_day, provider_id, _model_id, _type), (_usage, cost, *_calls) in days.items():
         pools[provider_id] += cost
@@ -67,12 +67,19 @@ def count(session: Session, ledger: Ledger, rows: Iterable[Mapping[str, Any]], *
     _count_pools(session, pools)
 
 
+_COUNTED = ("user_id", "cost_amount", "created_at", "provider_id", "model_id", "usage_type", "status")
+
+
+def _amounts(rows: Columns) -> Iterable[Decimal]:
+    measured = ("usage_type", "input_tokens", "output_tokens", "total_tokens", "quantity")
+    return map(usage_amount, *(rows[name] for name in measured))
+
+
 def _count_users(session: Session, now: datetime, users: dict[str, Decimal]) -> None:
     if users:
-        rows = [
-            {"user_id": user, "used_amount": cost, "created_at": now, "updated_at": now}
-            for user, cost in sorted(users.items())
-        ]
+        ids, costs = zip(*sorted(users.items()), strict=True)
+        times = [now] * len(ids)
+        rows = {"user_id": ids, "used_amount": costs, "created_at": times, "updated_at": times}
         at_last(session, addition(session, UserQuota, rows, ["user_id"], ["used_amount"], ["updated_at"]))
 
 
@@ -80,7 +87,8 @@ def _count_days(session: Session, days: dict[tuple[Any, ...], list[Any]]) -> Non
     if days:
         keys = ["stat_date", "provider_id", "model_id", "usage_type"]
         sums = ["total_usage", "total_cost", "call_count", "failed_count"]
-        rows = [dict(zip(keys + sums, [*key, *values], strict=True)) for key, values in sorted(days.items())]
+        columns = zip(*((*key, *values) for key, values in sorted(days.items())), strict=True)
+        rows = dict(zip(keys + sums, columns, strict=True))
         at_last(session, addition(session, DailyCostStat, rows, keys, sums))
 
 

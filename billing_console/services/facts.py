@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table
+from sqlalchemy import Table, select
+from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from billing_console.money import plain
+from billing_console.services.spans import Span
+from db.prepared import Columns
 from db.schema import ApprovalDecision, ApprovalRequest, Price, QuotaGrant, Recharge, UsageImport, UsageRecord
 from db.statements import table_of
 from db.types import FixedPoint
+
+PAGE = 2000
 
 COSTS = "usage_costs"
 _COST_COLUMNS = ("cost_amount", "price_id")
@@ -39,6 +44,13 @@ class FactKind:
     def held(self) -> tuple[str, ...]:
         """All columns that the digest covers."""
         return self.columns + self.later
+
+    def within(self, session: Session, span: Span) -> Iterator[Columns]:
+        """Yield what the table holds of the rows with these ids, some at a time, in order of id."""
+        key = self.table.c[self.key]
+        query = select(*(self.table.c[name] for name in self.held)).where(key.between(*span)).order_by(key)
+        for rows in session.connection().execute(query).partitions(PAGE):
+            yield dict(zip(self.held, zip(*rows, strict=True), strict=True))
 
 
 def _whole(model: Any, key: str = "id", later: tuple[str, ...] = ()) -> FactKind:
@@ -69,19 +81,18 @@ class Digest:
     spans: list[list[int]] = field(default_factory=list)
     _hash: Any = field(default_factory=hashlib.sha256)
 
-    def add(self, *rows: Mapping[str, Any]) -> None:
-        """Add rows, given by column name; they come in order of id."""
+    def add(self, rows: Columns) -> None:
+        """Add rows, which come in order of id."""
         kind = KINDS[self.kind]
-        for row in rows:
-            number = row[kind.key]
+        for number in rows[kind.key]:
             if self.spans and self.spans[-1][1] == number - 1:
                 self.spans[-1][1] = number
             else:
                 self.spans.append([number, number])
-        lines: Iterable[tuple[Any, ...]]
-        lines = zip(*(_column(kind, name, [row[name] for row in rows]) for name in kind.columns), strict=True)
+        lines: Iterable[tuple[Any, ...]] = zip(*(_column(kind, name, rows[name]) for name in kind.columns), strict=True)
         if kind.later:
-            lines = [line + _later(kind, row) for line, row in zip(lines, rows, strict=True)]
+            later = zip(*(_named(kind, name, rows[name]) for name in kind.later), strict=True)
+            lines = [(*line, *filter(None, filled)) for line, filled in zip(lines, later, strict=True)]
         self._hash.update(_json_lines(lines))
 
     def spelled(self) -> list[str]:
@@ -103,11 +114,11 @@ def read_spans(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _later(kind: FactKind, row: Mapping[str, Any]) -> tuple[list[Any], ...]:
-    return tuple([name, *_column(kind, name, [row[name]])] for name in kind.later if row[name] is not None)
+def _named(kind: FactKind, name: str, values: Sequence[Any]) -> list[list[Any] | None]:
+    return [None if value is None else [name, value] for value in _column(kind, name, values)]
 
 
-def _column(kind: FactKind, name: str, values: list[Any]) -> list[Any]:
+def _column(kind: FactKind, name: str, values: Sequence[Any]) -> Sequence[Any]:
     """Return the values of a column such that they are the same from a service and from either engine."""
     held = kind.table.c[name].type
     if isinstance(held, FixedPoint):

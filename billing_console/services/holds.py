@@ -20,7 +20,7 @@ from billing_console.services.quota_due import due_amounts
 from billing_console.text import clean, storable
 from db.last import at_last
 from db.partitions import with_requests
-from db.prepared import among, insert_rows
+from db.prepared import among, by_column, insert_rows
 from db.schema import Hold, Model, ResourcePool, UsageOutbox, UsageRecord, UserQuota
 from db.statements import is_sqlite, one_of_pairs, table_of
 from db.values import UsageType
@@ -150,7 +150,7 @@ class Desk:
     def write(self, session: Session) -> None:
         """Keep the new holds."""
         if self._new:
-            insert_rows(session, Hold, self._new)
+            insert_rows(session, Hold, by_column(self._new))
 
     def _require_unknown(self, key: Key) -> None:
         if key in self.recorded:
@@ -200,7 +200,7 @@ def lock_users(session: Session, now: datetime, user_ids: Iterable[str]) -> Sequ
     rows = [
         {"user_id": user, "used_amount": 0, "created_at": now, "updated_at": now} for user in users if user not in known
     ]
-    insert_rows(session, UserQuota, rows, "DO NOTHING")
+    insert_rows(session, UserQuota, by_column(rows), "DO NOTHING")
     return connection.execute(query).mappings().all()
 
 

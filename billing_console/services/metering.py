@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import bindparam, func, select
@@ -21,14 +20,14 @@ from billing_console.services.archived import archived_requests
 from billing_console.services.audit import Trail
 from billing_console.services.catalogue import register
 from billing_console.services.changes import change
-from billing_console.services.counters import count
+from billing_console.services.counters import ZERO, count
 from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
 from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.text import storable, storable_message
 from db.partitions import insert_claimed, with_requests
-from db.prepared import Prepared, insert_rows
+from db.prepared import Columns, Prepared, insert_rows, picked
 from db.schema import UsageRecord
 from db.statements import is_sqlite, table_of
 from db.values import CallStatus, UsageType
@@ -164,15 +163,16 @@ def record_usage(ledger: Ledger, records: Sequence[NewUsage], *, import_id: int 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The rows that are new, by the position of their call; and what differs in a repeat that is another call."""
+    """The new rows, which of them is that of a call by the call's position, and how a repeat is another call."""
 
-    rows: Mapping[int, Mapping[str, Any]]
+    rows: Columns
+    numbers: Mapping[int, int]
     differing: Mapping[int, list[str]]
 
     def result(self, records: Sequence[NewUsage], start: int = 0) -> RecordResult:
         """Return what became of these calls, the first of which is at `start`."""
         mine = range(start, start + len(records))
-        new = [self.rows[position] for position in mine if position in self.rows]
+        new = self.numbers_of(mine)
         conflicts = tuple(
             (position - start, _conflict_reason(records[position - start].request_id, self.differing[position]))
             for position in mine
@@ -182,8 +182,12 @@ class Written:
             recorded=len(new),
             duplicates=len(records) - len(new) - len(conflicts),
             conflicts=conflicts,
-            unpriced=sum(row["cost_amount"] is None for row in new),
+            unpriced=sum(self.rows["cost_amount"][number] is None for number in new),
         )
+
+    def numbers_of(self, positions: Iterable[int]) -> list[int]:
+        """Return the numbers of the new rows of calls."""
+        return [self.numbers[position] for position in positions if position in self.numbers]
 
 
 def record_usage_in(
@@ -191,75 +195,92 @@ def record_usage_in(
 ) -> RecordResult:
     """Do the work of `record_usage` inside an open transaction, for validated records, and vouch for the new ones."""
     written = write_usage(session, ledger, records, import_id)
-    vouch(trail, written.rows.values())
+    if written.numbers:
+        vouch(trail, written.rows)
     return written.result(records)
 
 
 def write_usage(session: Session, ledger: Ledger, records: Sequence[NewUsage], import_id: int | None = None) -> Written:
     """Write validated calls and count the new ones, inside an open transaction; the caller vouches for them."""
     if not records:
-        return Written({}, {})
+        return Written({}, {}, {})
     book = PriceBook(session, _pairs(record for record in records if record.cost_amount is None))
     register(session, ledger, _pairs(records) - book.known)
     first: dict[tuple[str, str], int] = {}
     for position, record in enumerate(records):
         first.setdefault((record.provider_id, record.request_id), position)
-    rows = [_row(records[position], book, import_id) for position in first.values()]
-    new: dict[int, Mapping[str, Any]] = {}
-    for position, row, row_id in zip(first.values(), rows, _insert_new(session, rows), strict=True):
-        if row_id is not None:
-            row["id"] = row_id
-            new[position] = row
-    count(session, ledger, new.values())
-    repeats = [position for position in range(len(records)) if position not in new]
-    return Written(new, _differing(session, records, repeats))
+    rows = _rows([records[position] for position in first.values()], book, import_id)
+    ids = _insert_new(session, rows)
+    new = [number for number, row_id in enumerate(ids) if row_id is not None]
+    if len(new) < len(ids):
+        rows = picked(rows, new)
+    if new:
+        rows["id"] = [ids[number] for number in new]
+        count(session, ledger, rows)
+    positions = list(first.values())
+    numbers = {positions[number]: row for row, number in enumerate(new)}
+    repeats = [position for position in range(len(records)) if position not in numbers]
+    return Written(rows, numbers, _differing(session, records, repeats))
 
 
 def _pairs(records: Iterable[NewUsage]) -> set[tuple[str, str]]:
     return {(record.provider_id, record.model_id) for record in records}
 
 
-def _row(record: NewUsage, book: PriceBook, import_id: int | None) -> dict[str, Any]:
-    quantity = record.quantity or Decimal(0)
-    price_id = None
-    cost = record.cost_amount
-    if cost is None and record.status == CallStatus.FAILED:
-        cost = Decimal(0)
-    elif cost is None:
-        price = book.in_force(record.provider_id, record.model_id, record.usage_type, record.created_at)
-        if price is not None and bills(price, record.input_tokens, record.output_tokens, quantity):
-            price_id = price.id
-            cost = cost_of(price, record.input_tokens, record.cached_input_tokens, record.output_tokens, quantity)
-    total = record.total_tokens
+def _rows(records: Sequence[NewUsage], book: PriceBook, import_id: int | None) -> dict[str, list[Any]]:
+    billed = [
+        (None, record.cost_amount) if record.cost_amount is not None else _bill(record, book) for record in records
+    ]
     return {
-        "request_id": record.request_id,
-        "user_id": record.user_id,
-        "provider_id": record.provider_id,
-        "model_id": record.model_id,
-        "usage_type": record.usage_type.value,
-        "input_tokens": record.input_tokens,
-        "cached_input_tokens": record.cached_input_tokens,
-        "output_tokens": record.output_tokens,
-        "total_tokens": record.input_tokens + record.output_tokens if total is None else total,
-        "quantity": quantity,
-        "cost_amount": cost,
-        "price_id": price_id,
-        "status": record.status.value,
-        "error_message": None if record.error_message is None else storable_message(record.error_message),
-        "created_at": record.created_at,
-        "import_id": import_id,
-        "counted_by_settler": False,
+        "request_id": [record.request_id for record in records],
+        "user_id": [record.user_id for record in records],
+        "provider_id": [record.provider_id for record in records],
+        "model_id": [record.model_id for record in records],
+        "usage_type": [record.usage_type.value for record in records],
+        "input_tokens": [record.input_tokens for record in records],
+        "cached_input_tokens": [record.cached_input_tokens for record in records],
+        "output_tokens": [record.output_tokens for record in records],
+        "total_tokens": [
+            record.input_tokens + record.output_tokens if record.total_tokens is None else record.total_tokens
+            for record in records
+        ],
+        "quantity": [record.quantity or ZERO for record in records],
+        "cost_amount": [cost for _price, cost in billed],
+        "price_id": [price for price, _cost in billed],
+        "status": [record.status.value for record in records],
+        "error_message": [
+            None if record.error_message is None else storable_message(record.error_message) for record in records
+        ],
+        "created_at": [record.created_at for record in records],
+        "import_id": [import_id] * len(records),
+        "counted_by_settler": [False] * len(records),
     }
 
 
-def vouch(trail: Trail, rows: Iterable[Mapping[str, Any]]) -> None:
+def _bill(record: NewUsage, book: PriceBook) -> tuple[int | None, Decimal | None]:
+    """Return the id of the price in force for a call without a cost, and the cost; None where there is none."""
+    if record.status == CallStatus.FAILED:
+        return None, ZERO
+    quantity = record.quantity or ZERO
+    price = book.in_force(record.provider_id, record.model_id, record.usage_type, record.created_at)
+    if price is None or not bills(price, record.input_tokens, record.output_tokens, quantity):
+        return None, None
+    return price.id, cost_of(price, record.input_tokens, record.cached_input_tokens, record.output_tokens, quantity)
+
+
+def vouch(trail: Trail, rows: Columns) -> None:
     """Have the audit log vouch for usage rows that were counted, and for the cost of those that have one."""
-    written = sorted(rows, key=itemgetter("id"))
-    trail.fact("usage_records", *written)
-    trail.fact(COSTS, *(row for row in written if row["cost_amount"] is not None))
+    ids = rows["id"]
+    in_order = sorted(range(len(ids)), key=ids.__getitem__)
+    if in_order != list(range(len(ids))):
+        rows = picked(rows, in_order)
+    trail.facts_of("usage_records", rows)
+    priced = [number for number, cost in enumerate(rows["cost_amount"]) if cost is not None]
+    if priced:
+        trail.facts_of(COSTS, rows if len(priced) == len(ids) else picked(rows, priced))
 
 
-def _insert_new(session: Session, rows: list[dict[str, Any]]) -> Iterable[int | None]:
+def _insert_new(session: Session, rows: Columns) -> Sequence[int | None]:
     """Insert the rows whose request is new and return their ids, None for the others; the database decides which."""
     if not is_sqlite(session):
         return _by_key(rows, insert_claimed(session, rows))
@@ -268,17 +289,18 @@ def _insert_new(session: Session, rows: list[dict[str, Any]]) -> Iterable[int | 
     if newest > _FAR:
         statement = insert(table_of(UsageRecord)).on_conflict_do_nothing(index_elements=["provider_id", "request_id"])
         asked = statement.returning(_RECORDS.provider_id, _RECORDS.request_id, _RECORDS.id)
-        return _by_key(rows, connection.execute(asked, rows))
+        each = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+        return _by_key(rows, connection.execute(asked, each))
     new = insert_rows(session, UsageRecord, rows, "(provider_id, request_id) DO NOTHING")
     # Nobody else writes meanwhile, and ids go up one by one.
-    if new == len(rows):
+    if new == len(rows["request_id"]):
         return range(newest + 1, newest + 1 + new)
     return _by_key(rows, _AFTER.run(connection, newest=newest))
 
 
-def _by_key(rows: list[dict[str, Any]], written: Iterable[Any]) -> Iterable[int | None]:
+def _by_key(rows: Columns, written: Iterable[Any]) -> Sequence[int | None]:
     ids = {(provider_id, request_id): row_id for provider_id, request_id, row_id in written}
-    return [ids.get((row["provider_id"], row["request_id"])) for row in rows]
+    return list(map(ids.get, zip(rows["provider_id"], rows["request_id"], strict=True)))
 
 
 _FAR = 2**62

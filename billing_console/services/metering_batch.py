@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlmodel import Session
 
@@ -21,6 +20,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.metering import NewUsage, RecordResult, Written, vouch, write_usage
 from db.engine import Database
 from db.last import run_last
+from db.prepared import picked
 
 MOST_RECORDS = 2000
 """Calls of one transaction, beyond which it takes no more requests: each waits for all of them."""
@@ -139,18 +139,18 @@ def _answers(session: Session, trails: Mapping[str, Trail], requests: Sequence[R
 
 def _vouch(trails: Mapping[str, Trail], requests: Sequence[Request], written: Written) -> None:
     """Have each actor's row of the audit log vouch for the new calls that this actor sent."""
-    rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    numbers: dict[str, list[int]] = defaultdict(list)
     start = 0
     for request in requests:
         if not isinstance(request.wanted, NewHold):
             mine = range(start, start + len(request.wanted))
-            rows[request.ledger.actor.name] += [written.rows[place] for place in mine if place in written.rows]
+            numbers[request.ledger.actor.name] += written.numbers_of(mine)
             start += len(request.wanted)
-    for name, new in rows.items():
+    for name, new in numbers.items():
         if new:
-            unpriced = sum(row["cost_amount"] is None for row in new)
-            trails[name].note(None, {"recorded": len(new), "unpriced": unpriced})
-            vouch(trails[name], new)
+            rows = picked(written.rows, new)
+            trails[name].note(None, {"recorded": len(new), "unpriced": rows["cost_amount"].count(None)})
+            vouch(trails[name], rows)
 
 
 def _decided(desk: Desk, context: Context, wanted: NewHold) -> Outcome:

@@ -19,7 +19,7 @@ from billing_console.services.ledger import Ledger
 from billing_console.services.pools import BalanceChange
 from billing_console.services.recharges import new_key
 from billing_console.text import clean, storable
-from db.prepared import insert_rows
+from db.prepared import by_column, insert_rows
 from db.schema import QuotaGrant, UserQuota
 from db.statements import row_of
 from db.values import ApprovalKind
@@ -204,7 +204,7 @@ def lock_quota(session: Session, ledger: Ledger, user_id: str) -> UserQuota:
     """Return a user's quota, locked until the transaction ends; the row is made for a user never seen."""
     new = new_quota(ledger, user_id)
     row = {"user_id": user_id, "used_amount": 0, "created_at": new.created_at, "updated_at": new.updated_at}
-    insert_rows(session, UserQuota, [row], "DO NOTHING")
+    insert_rows(session, UserQuota, by_column([row]), "DO NOTHING")
     return session.exec(select(UserQuota).where(UserQuota.user_id == user_id).with_for_update()).one()
 
 

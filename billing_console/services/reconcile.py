@@ -27,7 +27,7 @@ from billing_console.services.thresholds import status_of
 from db.damage import CHECKED, require_sound
 from db.last import run_now
 from db.partitions import know_requests, unknown_requests
-from db.prepared import addition
+from db.prepared import addition, by_column
 from db.schema import (
     BalanceAlert,
     DailyCostStat,
@@ -343,7 +343,7 @@ def _put(model: Any, key: dict[str, Any], values: dict[str, Any], if_new: dict[s
 
     def mend(session: Session) -> None:
         row = key | values | (if_new or {})
-        run_now(session, addition(session, model, [row], list(key), (), list(values)))
+        run_now(session, addition(session, model, by_column([row]), list(key), (), list(values)))
 
     return mend
 

@@ -25,6 +25,7 @@ from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.services.session import reading
 from db.partitions import with_ids
+from db.prepared import by_column
 from db.schema import UsageOutbox, UsageRecord
 from db.statements import is_sqlite, table_of
 from db.values import CallStatus
@@ -109,10 +110,11 @@ def _settle_batch(
     book = PriceBook(session, _pairs(to_price))
     register(session, ledger, _pairs(rows) - book.known)
     _price(session, book, to_price)
-    count(session, ledger, rows)
-    unpriced = sum(row["cost_amount"] is None for row in rows)
+    columns = by_column(rows)
+    count(session, ledger, columns)
+    unpriced = columns["cost_amount"].count(None)
     trail.note(None, {"recorded": len(rows), "unpriced": unpriced})
-    vouch(trail, rows)
+    vouch(trail, columns)
     return Settled(counted=len(rows), unpriced=unpriced)
 
 
@@ -208,11 +210,13 @@ def _reprice_batch(
         return 0, 0, Decimal(0)
     book = PriceBook(session, _pairs(rows))
     priced = _price(session, book, rows)
-    count(session, ledger, priced, only_cost=True)
-    cost = sum((row["cost_amount"] for row in priced), Decimal(0))
-    if priced:
-        trail.note(None, {"priced": len(priced), "cost": cost})
-    trail.fact(COSTS, *priced)
+    if not priced:
+        return rows[-1]["id"], 0, Decimal(0)
+    columns = by_column(priced)
+    count(session, ledger, columns, only_cost=True)
+    cost = sum(columns["cost_amount"], Decimal(0))
+    trail.note(None, {"priced": len(priced), "cost": cost})
+    trail.facts_of(COSTS, columns)
     return rows[-1]["id"], len(priced), cost
 
 

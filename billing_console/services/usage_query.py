@@ -179,7 +179,7 @@ class UsageSql:
         return bounds
 
     def _instant(self, instant: datetime) -> Any:
-        ((value,),) = stored(self._connection, UsageRecord, [{"created_at": instant}])
+        ((value,),) = stored(self._connection, UsageRecord, {"created_at": [instant]})
         return value
 
 
