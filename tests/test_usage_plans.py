@@ -117,6 +117,27 @@ def test_totals_go_to_the_models_that_have_such_calls(filled: Ledger) -> None:
                     assert found and all(re.match(r"SEARCH usage_records USING INDEX ix_usage", step) for step in found)
 
 
+def test_totals_that_stop_read_in_the_order_of_an_index(postgres_url: str, opened: OpenLedger) -> None:
+    """What reads a range whole before its first record, or in several processes, takes longer than the records."""
+    ledger = opened(postgres_url)
+    fill(ledger)
+    execute(ledger, "ANALYZE")
+    plans: list[str] = []
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if statement.startswith("SELECT count(*)") and "usage_records" in statement:
+            plans.append("\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)))
+
+    event.listen(ledger.database.engine, "before_cursor_execute", explain)
+    for name, (chosen, _index) in MAIN.items():
+        plans.clear()
+        usage_totals(ledger, replace(chosen, status=CallStatus.SUCCESS, start=NOON + HOUR))
+        assert plans, name
+        for plan in plans:
+            assert not re.search("(Seq|Bitmap Heap) Scan on usage_records|Gather", plan), f"{name}: {plan}"
+    event.remove(ledger.database.engine, "before_cursor_execute", explain)
+
+
 def offsets_of(statement: str, parameters: Any) -> str:
     """The statement without the OFFSET 0 that SQLAlchemy writes for SQLite beside a LIMIT."""
     if statement.rstrip().endswith("LIMIT ? OFFSET ?"):

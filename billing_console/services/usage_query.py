@@ -51,6 +51,12 @@ COLUMNS = (
 Sql = tuple[str, tuple[Any, ...]]
 """A part of a statement, with a ? for each of its values, which are as the driver takes them."""
 
+_BY_INDEX = (
+    "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_seqscan', 'off', true),"
+    " set_config('max_parallel_workers_per_gather', '0', true)"
+)
+"""For some records of many PostgreSQL would start workers, each of which first reads the whole range of an index."""
+
 _LISTED = ", ".join(f"usage_records.{name}" for name in COLUMNS)
 _SAME_PAIR = "usage_records.provider_id = pair.provider_id AND usage_records.model_id = pair.model_id"
 
@@ -84,8 +90,15 @@ class UsageSql:
         rows.sort(key=itemgetter(0, 1), reverse=not oldest_first)
         return loaded(self._connection, UsageRecord, COLUMNS, rows[:limit])
 
-    def matching(self, columns: str, most: int | None) -> Sql:
-        """Spell a query for some columns of up to `most` records, or all, unordered, for totals."""
+    def sums(self, sums: str, columns: str, most: int | None) -> tuple[Any, ...]:
+        """Return the sums over these columns of up to `most` records, unordered, or of all."""
+        if most is not None and not self._is_sqlite:
+            self._connection.exec_driver_sql(_BY_INDEX)
+        matching, values = self._matching(columns, most)
+        (found,) = self.run(f"SELECT {sums} FROM ({matching}) AS found", values)
+        return tuple(found)
+
+    def _matching(self, columns: str, most: int | None) -> Sql:
         rest = [*self._residual(), *self._time_range(None, oldest_first=False)]
         limit = "" if most is None else f" LIMIT {most}"
         pairs = self.pairs()

@@ -138,8 +138,8 @@ def _spans(ledger: Ledger, chosen: UsageFilter) -> Iterator[UsageFilter]:
     yield replace(chosen, end=end)
 
 
-_TOTALS = (
-    f"SELECT count(*), coalesce(sum(CASE WHEN status = '{CallStatus.FAILED}' THEN 1 ELSE 0 END), 0),"
+_SUMS = (
+    f"count(*), coalesce(sum(CASE WHEN status = '{CallStatus.FAILED}' THEN 1 ELSE 0 END), 0),"
     " coalesce(sum(tokens), 0), coalesce(sum(cost_amount), 0)"
 )
 _COUNTED = (
@@ -149,9 +149,8 @@ _COUNTED = (
 
 
 def _of_records(session: Session, chosen: UsageFilter, most: int | None) -> UsageTotals:
-    asked = UsageSql(session, chosen)
-    found, values = asked.matching(_COUNTED, None if most is None else most + 1)
-    ((calls, failures, tokens, cost),) = asked.run(f"{_TOTALS} FROM ({found}) AS found", values)
+    most_seen = None if most is None else most + 1
+    calls, failures, tokens, cost = UsageSql(session, chosen).sums(_SUMS, _COUNTED, most_seen)
     capped = most is not None and calls > most
     calls -= capped
     return UsageTotals(calls, min(int(failures), calls), int(tokens), Money().loaded(cost), capped)
