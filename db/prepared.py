@@ -166,11 +166,15 @@ def _escaped(text: str) -> str:
 
 
 def among(connection: Connection, pairs: Sequence[tuple[str, str]]) -> Statement:
-    """Spell pairs of text as what two columns can be IN, looked up in an index, and return the values of that."""
+    """Spell pairs of text as a table of `one` and `other`, which two columns can be IN, and return the values of that.
+
+    Both engines look each pair up in an index.
+    """
     if connection.dialect.name == "sqlite":
-        sides = "json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+        sides = "json_extract(value, '$[0]') AS one, json_extract(value, '$[1]') AS other"
         return f"(SELECT {sides} FROM json_each(?))", (json.dumps(pairs),)
-    return "(SELECT * FROM unnest(%s::text[], %s::text[]))", tuple([pair[side] for pair in pairs] for side in (0, 1))
+    sides = "unnest(%s::text[], %s::text[]) AS pair (one, other)"
+    return f"(SELECT * FROM {sides})", tuple([pair[side] for pair in pairs] for side in (0, 1))
 
 
 def loaded(connection: Connection, model: type[SQLModel], names: tuple[str, ...], rows: Iterable[Any]) -> list[Any]:

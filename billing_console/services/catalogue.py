@@ -40,8 +40,9 @@ def register(session: Session, ledger: Ledger, pairs: Iterable[tuple[str, str]])
         return
     connection = session.connection()
     spelled, values = among(connection, sorted(wanted))
-    query = f"SELECT provider_id, model_id FROM models WHERE (provider_id, model_id) IN {spelled}"
-    missing = sorted(wanted - {tuple(row) for row in connection.exec_driver_sql(query, values)})
+    known = "SELECT 1 FROM models WHERE provider_id = one AND model_id = other"
+    query = f"SELECT one, other FROM {spelled} AS wanted WHERE NOT EXISTS ({known})"
+    missing = sorted((provider, model) for provider, model in connection.exec_driver_sql(query, values))
     if not missing:
         return
     register_providers(session, ledger, sorted({provider for provider, _model in missing}))
