@@ -49,7 +49,7 @@ class FactKind:
         """Yield what the table holds of the rows with these ids, some at a time, in order of id."""
         key = self.table.c[self.key]
         query = select(*(self.table.c[name] for name in self.held)).where(key.between(*span)).order_by(key)
-        for rows in session.connection().execute(query).partitions(PAGE):
+        for rows in session.connection().execute(query.execution_options(yield_per=PAGE)).partitions():
             yield dict(zip(self.held, zip(*rows, strict=True), strict=True))
 
 
