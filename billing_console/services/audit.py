@@ -58,10 +58,9 @@ class Trail:
         """Say what changed, in the seed's field names; values are as services hold them."""
         self.before, self.after, self.changed = before, after, True
 
-    def fact(self, kind: str, *rows: Mapping[str, Any]) -> None:
-        """Vouch for facts that were written, as `facts_of` does."""
-        if rows:
-            self.facts_of(kind, by_column(rows))
+    def fact(self, kind: str, row: Mapping[str, Any]) -> None:
+        """Vouch for one fact that was written, as `facts_of` does for many."""
+        self.facts_of(kind, by_column([row]))
 
     def facts_of(self, kind: str, rows: Columns) -> None:
         """Vouch for facts that were written; those of a kind come in order of id."""
@@ -117,9 +116,9 @@ def append(
     connection = session.connection()
     if not is_sqlite(session):
         at_last(session, (f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})", ()))
-    given = [row[name] for name in _GIVEN]
-    values = (value for (value,) in stored(connection, AuditEntry, {name: [row[name]] for name in _GIVEN}))
-    at_last(session, (_APPEND[connection.dialect.name], (*values, _spelled(given)[1:-1])))
+    given = {name: row[name] for name in _GIVEN}
+    values = tuple(value for (value,) in stored(connection, AuditEntry, by_column([given])))
+    at_last(session, (_APPEND[connection.dialect.name], (*values, _spelled(given.values())[1:-1])))
 
 
 def last_link(session: Session) -> tuple[int, str]:

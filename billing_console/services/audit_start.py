@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlmodel import Session
 
 from billing_console.services import states
@@ -17,13 +17,13 @@ def everything_so_far(session: Session) -> Trail:
     trail = Trail("")
     records, waiting = table_of(UsageRecord), table_of(UsageOutbox).c.usage_id
     for name, kind in KINDS.items():
-        query = select(*(kind.table.c[column] for column in kind.held)).order_by(kind.table.c[kind.key])
+        conditions: list[ColumnElement[bool]] = []
         if kind.table is records:
-            query = query.where(~select(waiting).where(waiting == records.c.id).exists())
+            conditions.append(~select(waiting).where(waiting == records.c.id).exists())
             if "cost_amount" in kind.columns:
-                query = query.where(records.c.cost_amount.is_not(None))
-        for row in session.connection().execute(query.execution_options(yield_per=2000)):
-            trail.fact(name, dict(row._mapping))
+                conditions.append(records.c.cost_amount.is_not(None))
+        for rows in kind.read(session, *conditions):
+            trail.facts_of(name, rows)
     for name, decided in states.current(session).items():
         for thing, state in decided.items():
             trail.state(name, thing, state)

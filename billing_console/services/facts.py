@@ -11,7 +11,7 @@ from datetime import UTC
 from typing import Any
 
 import msgspec
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, select
 from sqlmodel import Session
 from sqlmodel.sql.sqltypes import UTCDateTime
 
@@ -23,6 +23,7 @@ from db.statements import table_of
 from db.types import FixedPoint
 
 PAGE = 2000
+"""Rows that are in memory at once, however many there are."""
 
 COSTS = "usage_costs"
 _COST_COLUMNS = ("cost_amount", "price_id")
@@ -46,9 +47,13 @@ class FactKind:
         return self.columns + self.later
 
     def within(self, session: Session, span: Span) -> Iterator[Columns]:
-        """Yield what the table holds of the rows with these ids, some at a time, in order of id."""
-        key = self.table.c[self.key]
-        query = select(*(self.table.c[name] for name in self.held)).where(key.between(*span)).order_by(key)
+        """Yield what the table holds of the rows with these ids, as `read` does."""
+        return self.read(session, self.table.c[self.key].between(*span))
+
+    def read(self, session: Session, *conditions: ColumnElement[bool]) -> Iterator[Columns]:
+        """Yield what the table holds of some rows, or all, a page at a time, in order of id."""
+        query = select(*(self.table.c[name] for name in self.held)).where(*conditions)
+        query = query.order_by(self.table.c[self.key])
         for rows in session.connection().execute(query.execution_options(yield_per=PAGE)).partitions():
             yield dict(zip(self.held, zip(*rows, strict=True), strict=True))
 
