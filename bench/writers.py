@@ -18,7 +18,8 @@ from bench.places import Places
 from bench.report import by_turns, ratio, table
 from billing_console.demo.mix import OFFERS
 from billing_console.services.ledger import Ledger, open_ledger
-from billing_console.services.metering import NewUsage, record_usage
+from billing_console.services.metering import record_usage
+from billing_console.services.new_usage import NewUsage
 from billing_console.services.setup import init
 from db.schema import UsageRecord
 from db.statements import table_of

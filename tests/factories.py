@@ -14,7 +14,8 @@ from sqlalchemy import text
 from billing_console.services.approvals import ApprovalView
 from billing_console.services.identity import Kind, this_person
 from billing_console.services.ledger import Ledger, open_ledger
-from billing_console.services.metering import NewUsage, RecordResult, record_usage
+from billing_console.services.metering import RecordResult, record_usage
+from billing_console.services.new_usage import NewUsage
 from billing_console.services.operators import add_operator
 from billing_console.services.pools import PoolView, open_pool
 from billing_console.services.prices import NewPrice, PriceView, set_price

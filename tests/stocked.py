@@ -8,8 +8,9 @@ from decimal import Decimal
 
 from billing_console.services.check import check_pools
 from billing_console.services.ledger import Ledger, open_ledger
-from billing_console.services.metering import NewUsage, record_usage
+from billing_console.services.metering import record_usage
 from billing_console.services.models import set_model_enabled
+from billing_console.services.new_usage import NewUsage
 from billing_console.services.quotas import grant_quota
 from db.values import CallStatus, PriceUnit, UsageType
 from tests.factories import TESTER, at, pay, pool, price, usage

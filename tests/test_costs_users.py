@@ -12,7 +12,8 @@ from billing_console.services import costs_users
 from billing_console.services.costs import CostFilter
 from billing_console.services.costs_users import TopUsers, top_users
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, record_usage
+from billing_console.services.metering import record_usage
+from billing_console.services.new_usage import NewUsage
 from db.values import CallStatus, UsageType
 from tests.factories import execute, usage
 from tests.test_usage_plans import statements

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, record_usage
+from billing_console.services.metering import record_usage
+from billing_console.services.new_usage import NewUsage
 from billing_console.services.pools import get_pool
 from billing_console.services.reconcile import reconcile
 from billing_console.services.settlement import settle

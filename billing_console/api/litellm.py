@@ -27,7 +27,8 @@ from billing_console.api.writer import Writer
 from billing_console.errors import InvalidInput, Refused
 from billing_console.i18n import _
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, RecordResult
+from billing_console.services.metering import RecordResult
+from billing_console.services.new_usage import NewUsage
 from billing_console.services.set_aside import set_aside
 from billing_console.text import clean, one_line
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from billing_console.errors import InvalidInput
 from billing_console.i18n import _
-from billing_console.services.metering import MOST_QUANTITY, MOST_TOKENS, QUANTITY_STEP, NewUsage
+from billing_console.services.new_usage import MOST_QUANTITY, MOST_TOKENS, QUANTITY_STEP, NewUsage
 from db.values import CallStatus, UsageType
 
 Payload = Mapping[str, Any]

@@ -19,7 +19,7 @@ from billing_console.errors import InvalidInput, NotPermitted
 from billing_console.i18n import _
 from billing_console.services.holds import NewHold
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage
+from billing_console.services.new_usage import NewUsage
 
 PREFIX = "/api/billing"
 MOST_RECORDS = 1000

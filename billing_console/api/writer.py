@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from billing_console.errors import Unavailable
 from billing_console.services.holds import HoldView, NewHold
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, RecordResult
+from billing_console.services.metering import RecordResult
 from billing_console.services.metering_batch import MOST_RECORDS, Outcome, Request, meter, said_to_each
+from billing_console.services.new_usage import NewUsage
 
 
 class Writer:

@@ -19,8 +19,9 @@ from billing_console.demo.traffic import DATA, Window, calls, window
 from billing_console.services.check import check_pools
 from billing_console.services.identity import SYSTEM
 from billing_console.services.ledger import Ledger, open_ledger
-from billing_console.services.metering import NewUsage, record_usage
+from billing_console.services.metering import record_usage
 from billing_console.services.models import set_model_enabled
+from billing_console.services.new_usage import NewUsage
 from billing_console.services.operators import add_operator
 from billing_console.services.price_cost import cost_of
 from billing_console.services.price_import import import_prices

@@ -16,7 +16,7 @@ from billing_console.services.approvals import ApprovalView
 from billing_console.services.check import check_pools
 from billing_console.services.identity import SYSTEM
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage
+from billing_console.services.new_usage import NewUsage
 from billing_console.services.pools import open_pool, set_thresholds
 from billing_console.services.recharges import RechargeView, recharge, reverse_recharge
 from billing_console.services.thresholds import Thresholds, status_of

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from billing_console.demo.mix import AGENTS, BY_TOKENS, FAILURES, INCIDENTS, OFFERS, RETIRED, Failure, Incident, Offer
 from billing_console.demo.people import UNKNOWN_PER_MILLE, users
-from billing_console.services.metering import NewUsage
+from billing_console.services.new_usage import NewUsage
 from db.values import CallStatus, UsageType
 
 DAYS = 60

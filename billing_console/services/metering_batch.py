@@ -17,7 +17,8 @@ from billing_console.services.changes import change_together
 from billing_console.services.database_errors import explain, uncertain
 from billing_console.services.holds import Desk, HoldView, NewHold, end_holds, lock_users
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import NewUsage, RecordResult, Written, vouch, write_usage
+from billing_console.services.metering import RecordResult, Written, vouch, write_usage
+from billing_console.services.new_usage import NewUsage
 from db.engine import Database
 from db.last import run_last
 from db.prepared import picked

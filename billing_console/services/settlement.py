@@ -20,7 +20,8 @@ from billing_console.services.changes import change
 from billing_console.services.counters import count
 from billing_console.services.facts import COSTS
 from billing_console.services.ledger import Ledger
-from billing_console.services.metering import MOST_QUANTITY, MOST_TOKENS, vouch
+from billing_console.services.metering import vouch
+from billing_console.services.new_usage import MOST_QUANTITY, MOST_TOKENS
 from billing_console.services.price_cost import bills, cost_of
 from billing_console.services.prices import PriceBook
 from billing_console.services.session import reading

@@ -16,7 +16,7 @@ from billing_console.cells import as_choice, as_decimal, as_instant, as_text, as
 from billing_console.errors import BillingError, InvalidInput
 from billing_console.rows import PlainRows, Row
 from billing_console.services.conversion import Conversion
-from billing_console.services.metering import NewUsage, check_quantity, check_tokens
+from billing_console.services.new_usage import NewUsage, check_quantity, check_tokens
 from billing_console.services.usage_rows import MEASURES, RowReader, as_quantity
 from billing_console.text import require_storable, storable
 from db.values import CallStatus, UsageType

@@ -14,7 +14,7 @@ from billing_console.i18n import _
 from billing_console.money import EXACT
 from billing_console.rows import Row, value_at
 from billing_console.services.conversion import Conversion
-from billing_console.services.metering import MOST_QUANTITY, QUANTITY_STEP, NewUsage
+from billing_console.services.new_usage import MOST_QUANTITY, QUANTITY_STEP, NewUsage
 from billing_console.text import one_line
 from db.values import CallStatus, UsageType
 
